@@ -1,0 +1,62 @@
+# MedVL: everything a developer or user runs, by one word. `make demo` or `make test` alone does all the set-up.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+WEIGHTS := $(VENV)/.weights
+UV_VERSION := 0.13.9
+STUDIES ?= sample-data/cache/studies
+
+.PHONY: help setup demo serve test test-slow check format bench lock golden clean
+
+help:  ## Lists these words.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/uv --version 2>/dev/null | grep -q $(UV_VERSION) || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(WEIGHTS): $(INSTALLED) apps/medvl/configs/weights.yaml
+	$(BIN)/medvl weights fetch
+	@touch $@
+
+setup: $(INSTALLED) $(WEIGHTS)  ## Environment in .venv and the default weights.
+
+demo: setup  ## Segments five organs of a real CT through the real HTTP server; pictures in demo-output/.
+	$(BIN)/python -m lib.cli.demo --output demo-output
+
+serve: setup  ## Serves STUDIES (a folder or a DICOMweb address) on http://127.0.0.1:8000.
+	$(BIN)/medvl serve --studies $(STUDIES)
+
+test: setup  ## Tests that finish in minutes on two cores.
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: setup  ## The slower checks.
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+check: $(INSTALLED)  ## Format, lint, types, layers: seconds.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell apps tests benchmarks docs *.md Makefile pyproject.toml
+
+format: $(INSTALLED)  ## Formats the code.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup  ## Benchmarks; the last line of each is one JSON document.
+	$(BIN)/python benchmarks/bench_server.py
+
+golden: $(INSTALLED)  ## Makes the golden client requests again from the plugins' source; look at the diff.
+	$(BIN)/python tests/golden/make_golden.py
+	git diff --stat -- tests/golden
+
+lock:  ## Resolves the dependencies again.
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --all-extras pyproject.toml -o requirements.lock
+
+clean:  ## Removes the environment and what was downloaded or written.
+	rm -rf $(VENV) demo-output sample-data/cache apps/medvl/model

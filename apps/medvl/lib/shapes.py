@@ -1,0 +1,31 @@
+"""One name per kind of array, used in every signature.
+
+Axes: C channels; I, J, K voxel axes in file order; D slices along the chosen axis; H rows and W columns of a
+slice as shown; B batch; N points; Q candidate masks. x, y, z are millimetres in RAS+; i, j, k are voxels.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num, Shaped, UInt8
+from torch import Tensor
+
+Affine = Float[np.ndarray, "4 4"]
+Voxels = Num[np.ndarray, "channel size_i size_j size_k"]
+LabelMap = UInt8[np.ndarray, "size_i size_j size_k"]
+BinaryMask = Bool[np.ndarray, "size_i size_j size_k"]
+VolumeLogits = Float[np.ndarray, "size_i size_j size_k"]
+
+PointsMm = Float[np.ndarray, "num_points 3"]
+PointsIjk = Float[np.ndarray, "num_points 3"]
+PointsPx = Float[np.ndarray, "num_points 2"]
+PointLabels = Int[np.ndarray, " num_points"]
+BoxPx = Float[np.ndarray, " 4"]
+
+SlicePixels = Num[np.ndarray, "channel height width"]
+SliceMask = Bool[np.ndarray, "height width"]
+SliceLogits = Float[np.ndarray, "height width"]
+CanvasBatch = Float[Tensor, "batch 3 side side"]
+CanvasLogits = Float[Tensor, "batch 1 side side"]
+FeatureMap = Float[Tensor, "batch feature feature_h feature_w"]
+Scores = Float[Tensor, " batch"]
+
+AnyArray = Shaped[np.ndarray, "..."]
