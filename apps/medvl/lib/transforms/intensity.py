@@ -1,0 +1,97 @@
+"""Intensity windows: which range of voxel values becomes black to white.
+
+CT windows are given as level and width in HU, as a radiologist sets them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.errors import PromptError
+from lib.shapes import SlicePixels, Voxels
+from lib.volume import Modality, Volume
+
+MR_PERCENTILES = (0.5, 99.5)
+"""Of the voxels above zero, as MedSAM's preprocessing of images without a fixed scale (Ma et al. 2024)."""
+_MAX_SAMPLES = 2_000_000
+
+
+@dataclass(frozen=True)
+class Window:
+    """Values from `low` to `high` are shown from black to white.
+
+    Attributes:
+        name: a preset's name, or how it was found; part of the embedding cache's key.
+        low: shown black, in the scan's own unit (HU for CT).
+        high: shown white.
+    """
+
+    name: str
+    low: float
+    high: float
+
+    @property
+    def key(self) -> str:
+        """Identifies the window in caches."""
+        return f"{self.name}:{self.low:.6g}:{self.high:.6g}"
+
+    def apply(self, values: SlicePixels) -> np.ndarray:
+        """Scale to 0 to 1, clipped, float32."""
+        scaled = (values.astype(np.float32) - np.float32(self.low)) / np.float32(self.high - self.low)
+        return np.clip(scaled, 0.0, 1.0)
+
+
+def _from_level_width(name: str, level_hu: float, width_hu: float) -> Window:
+    return Window(name, level_hu - width_hu / 2, level_hu + width_hu / 2)
+
+
+CT_WINDOWS = {
+    window.name: window
+    for window in (
+        _from_level_width("soft_tissue", 40, 400),
+        _from_level_width("lung", -600, 1500),
+        _from_level_width("bone", 400, 1800),
+        _from_level_width("brain", 40, 80),
+        _from_level_width("mediastinum", 40, 350),
+        _from_level_width("liver", 60, 160),
+    )
+}
+"""Presets for CT, level and width in HU."""
+
+
+def choose_window(volume: Volume, name: str | None) -> Window:
+    """The window to show a scan in.
+
+    Args:
+        volume: the scan.
+        name: a CT preset; None: soft tissue for CT, percentiles for MR, 0 to 255 for display values.
+
+    Raises:
+        PromptError: an unknown preset, or a preset for a scan that is not CT.
+    """
+    if name is None:
+        return _default_window(volume)
+    if name not in CT_WINDOWS:
+        raise PromptError(f"Unknown window {name[:40]!r}; allowed are {', '.join(CT_WINDOWS)}.")
+    if volume.modality is not Modality.CT:
+        raise PromptError(f"Window {name!r} is for CT; this scan is {volume.modality.value}: leave it out.")
+    return CT_WINDOWS[name]
+
+
+def _default_window(volume: Volume) -> Window:
+    if volume.modality is Modality.CT:
+        return CT_WINDOWS["soft_tissue"]
+    if volume.modality is Modality.DISPLAY:
+        return Window("display", 0.0, 255.0)
+    return percentile_window(volume.voxels)
+
+
+def percentile_window(voxels: Voxels) -> Window:
+    """The range between the 0.5th and 99.5th percentile of the values above zero (of all, if none is)."""
+    stride = max(1, voxels.size // _MAX_SAMPLES)
+    sample = voxels.reshape(-1)[::stride]
+    positive = sample[sample > 0]
+    low, high = np.percentile(positive if positive.size else sample, MR_PERCENTILES)
+    if high <= low:
+        high = low + 1.0
+    return Window("percentile", float(low), float(high))
