@@ -1,12 +1,19 @@
 """Shared by all tests: every annotation of `lib` is checked while they run, and where the real data is."""
 
+import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("lib", "beartype.beartype")
+# MONAI Label would import `lib` a second time when it loads an app, and `except PromptError` miss its own
+os.environ["MONAI_LABEL_RELOAD_APP_LIB"] = "false"
+# how long an example takes says nothing on a machine that is busy with other things
+hypothesis.settings.register_profile("medvl", deadline=None)
+hypothesis.settings.load_profile("medvl")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
