@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WEIGHTS := $(VENV)/.weights
 UV_VERSION := 0.13.9
-STUDIES ?= sample-data/cache/studies
+SAMPLE_STUDIES := sample-data/cache/studies
+STUDIES ?= $(SAMPLE_STUDIES)
 
-.PHONY: help setup demo serve test test-slow check format bench lock golden clean
+.PHONY: help setup demo serve sample-data test test-slow check format bench docs lock golden hooks clean
 
 help:  ## Lists these words.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,8 +29,11 @@ setup: $(INSTALLED) $(WEIGHTS)  ## Environment in .venv and the default weights.
 demo: setup  ## Segments five organs of a real CT through the real HTTP server; pictures in demo-output/.
 	$(BIN)/python -m lib.cli.demo --output demo-output
 
-serve: setup  ## Serves STUDIES (a folder or a DICOMweb address) on http://127.0.0.1:8000.
+serve: setup $(if $(filter $(SAMPLE_STUDIES),$(STUDIES)),sample-data)  ## Serves STUDIES (a folder or a DICOMweb address) on http://127.0.0.1:8000.
 	$(BIN)/medvl serve --studies $(STUDIES)
+
+sample-data: $(INSTALLED)  ## A real CT, its labels and a DICOM series, into sample-data/cache.
+	$(BIN)/python -m lib.cli.sample_data
 
 test: setup  ## Tests that finish in minutes on two cores.
 	$(BIN)/python -m pytest -m "not slow and not gpu"
@@ -37,25 +41,32 @@ test: setup  ## Tests that finish in minutes on two cores.
 test-slow: setup  ## The slower checks.
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
-check: $(INSTALLED)  ## Format, lint, types, layers: seconds.
+check: $(INSTALLED)  ## Format, lint, types, layers, spelling, no large or patients' files: seconds.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell apps tests benchmarks docs *.md Makefile pyproject.toml
+	$(BIN)/codespell apps tests benchmarks docs tools *.md Makefile pyproject.toml
+	@git ls-files -z | xargs -0 $(BIN)/python tools/check_files.py
 
 format: $(INSTALLED)  ## Formats the code.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup  ## Benchmarks; the last line of each is one JSON document.
-	$(BIN)/python benchmarks/bench_server.py
+bench: setup sample-data  ## Benchmarks; the last line of each is one JSON document, kept in results/.
+	$(BIN)/python benchmarks/bench_server.py --append results/bench_server.jsonl
+
+docs: $(INSTALLED)  ## Writes the tables of README.md again from the code.
+	$(BIN)/python tools/readme_tables.py
 
 golden: $(INSTALLED)  ## Makes the golden client requests again from the plugins' source; look at the diff.
 	$(BIN)/python tests/golden/make_golden.py
 	git diff --stat -- tests/golden
 
-lock:  ## Resolves the dependencies again.
+hooks: $(INSTALLED)  ## Runs the quick checks before each commit (pre-commit, nothing is fetched).
+	$(BIN)/pre-commit install
+
+lock: $(INSTALLED)  ## Resolves the dependencies again.
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --all-extras pyproject.toml -o requirements.lock
 
 clean:  ## Removes the environment and what was downloaded or written.
