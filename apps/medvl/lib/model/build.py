@@ -17,8 +17,9 @@ from torch import Tensor
 
 from lib.errors import WeightsError
 from lib.model.config import Backbone, HieraSize, SegmenterConfig, load_segmenter_config
+from lib.model.install import read_tensors
 from lib.model.slice_encoder import TinyVitEncoder, fuse_batch_norm
-from lib.model.weights import find_entry, read_tensors
+from lib.model.weights import find_entry
 
 _SEED = 0
 """Of the parts that the weights lack."""

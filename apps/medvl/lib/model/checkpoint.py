@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lib.errors import WeightsError
-
-
-class CheckpointFormat(StrEnum):
-    """How a file of weights is laid out."""
-
-    LITE_MEDSAM = "lite-medsam"
-    """A torch file with LiteMedSAM's parameters: MobileSAM's TinyViT, SAM 1's prompt encoder and decoder."""
-    SAM2 = "sam2"
-    """A torch file `{"model": parameters}`, as SAM2, SAM2.1 and MedSAM2 are published."""
-    MEDVL = "medvl"
-    """A safetensors file with the parameters named as in SAM2Base, as MedVL writes it."""
-
+from lib.model.weights import CheckpointFormat
 
 _LITE_MEDSAM_NAMES: tuple[tuple[str, str], ...] = (
     (r"^image_encoder\.patch_embed\.seq\.0\.", "image_encoder.patch_embed.conv1."),

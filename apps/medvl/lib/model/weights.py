@@ -1,15 +1,14 @@
-"""Which weights there are, getting them once, and reading them only if they are what they should be.
+"""Which weights there are, and whether those in the weights folder are what they should be.
 
-`configs/weights.yaml` lists what can be had; users' own entries are in `weights.yaml` in the weights folder.
-Fetching downloads the published file, checks its hash, and converts it to `NAME.safetensors`; `NAME.json`
-beside it says where it came from. Hashes of sources that the list does not pin are kept in `trusted.json` once
-a user has accepted them. Nothing is fetched while the server runs.
+`configs/weights.yaml` lists what can be had; weights that a user added are in `weights.yaml` in the weights
+folder. Installed weights are two files: `NAME.safetensors`, and `NAME.json`, which says where they came from
+and what they hash to. Nothing is fetched while the server runs.
 """
 
 import dataclasses
 import json
 import os
-import tempfile
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,16 +16,27 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-from torch import Tensor
+import yaml
 
 from lib.errors import ConfigError, WeightsError
-from lib.model.checkpoint import CheckpointFormat, read_checkpoint
 from lib.model.config import CONFIG_DIR, parse, read_yaml
-from lib.model.sources import Progress, fetch, file_sha256
+from lib.model.sources import file_sha256
 
 DIRECTORY_VARIABLE = "MEDVL_WEIGHTS_DIR"
 """Environment variable that names another weights folder."""
+_NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*")
+"""Names become file names."""
+
+
+class CheckpointFormat(StrEnum):
+    """How a file of weights is laid out."""
+
+    LITE_MEDSAM = "lite-medsam"
+    """A torch file with LiteMedSAM's parameters: MobileSAM's TinyViT, SAM 1's prompt encoder and decoder."""
+    SAM2 = "sam2"
+    """A torch file `{"model": parameters}`, as SAM2.1 and MedSAM2 are published."""
+    MEDVL = "medvl"
+    """A safetensors file with the parameters named as in SAM2Base, as MedVL writes it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class WeightsEntry:
         source: see `lib.model.sources`.
         sha256: of the published file; null where it is not pinned.
         bytes: size of the published file; null where it is not known.
-        licence: SPDX name or the publisher's words.
+        licence: SPDX name, or where to read it.
         format: how the published file is laid out.
         config: the model configuration that it fits.
         notice: what a user must know.
@@ -52,6 +62,13 @@ class WeightsEntry:
     format: CheckpointFormat
     config: str
     notice: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"Weights cannot be called {self.name!r}; allowed are lower-case letters, digits and ._+- "
+                "after a letter or digit."
+            )
 
 
 @dataclass(frozen=True)
@@ -81,7 +98,7 @@ class WeightsState(StrEnum):
     """What can be said of weights in the weights folder."""
 
     ABSENT = "not installed"
-    VERIFIED = "installed, verified"
+    VERIFIED = "installed"
     ALTERED = "altered on disk"
     OUTDATED = "of another source"
 
@@ -92,20 +109,18 @@ def default_weights_dir() -> Path:
     return Path(named).expanduser() if named else CONFIG_DIR.parent / "model"
 
 
+def default_name() -> str:
+    """The weights used where none are named."""
+    return str(read_yaml(CONFIG_DIR / "weights.yaml").get("default"))
+
+
 def list_entries(weights_dir: Path) -> dict[str, WeightsEntry]:
-    """All weights that can be had, by name; users' own entries come last.
+    """All weights that can be had, by name; those that the user added come last.
 
     Raises:
         ConfigError: a list is wrong.
     """
-    listed = _entries(read_yaml(CONFIG_DIR / "weights.yaml").get("weights"), "weights.yaml")
-    own = weights_dir / "weights.yaml"
-    return listed | (_entries(read_yaml(own).get("weights"), own.name) if own.is_file() else {})
-
-
-def default_name() -> str:
-    """The weights used where none are named."""
-    return str(read_yaml(CONFIG_DIR / "weights.yaml").get("default"))
+    return _listed() | _added(weights_dir)
 
 
 def find_entry(name: str, weights_dir: Path) -> WeightsEntry:
@@ -120,25 +135,40 @@ def find_entry(name: str, weights_dir: Path) -> WeightsEntry:
     return entries[name]
 
 
+def add_entry(entry: WeightsEntry, weights_dir: Path) -> None:
+    """Add weights of the user's own, or change what an earlier addition of the name says.
+
+    Raises:
+        ConfigError: the name is one of the listed weights.
+    """
+    if entry.name in _listed():
+        raise ConfigError(f"The name {entry.name!r} is taken by listed weights; choose another.")
+    entries = _added(weights_dir) | {entry.name: entry}
+    plain = {name: _as_plain(added) for name, added in entries.items()}
+    _write_text(_added_path(weights_dir), yaml.safe_dump({"weights": plain}, sort_keys=False))
+
+
 def weights_state(entry: WeightsEntry, weights_dir: Path) -> WeightsState:
     """Whether these weights are installed and unaltered."""
-    installed = _read_record(entry.name, weights_dir)
-    path = _tensor_path(entry.name, weights_dir)
-    if installed is None or not path.is_file():
+    record = read_record(entry.name, weights_dir)
+    path = tensor_path(entry.name, weights_dir)
+    if record is None or not path.is_file():
         return WeightsState.ABSENT
-    if installed.source != entry.source or entry.sha256 not in (None, installed.source_sha256):
+    if (record.source, record.config) != (entry.source, entry.config):
         return WeightsState.OUTDATED
-    return WeightsState.VERIFIED if _current_sha256(path) == installed.sha256 else WeightsState.ALTERED
+    if entry.sha256 not in (None, record.source_sha256):
+        return WeightsState.OUTDATED
+    return WeightsState.VERIFIED if _current_sha256(path) == record.sha256 else WeightsState.ALTERED
 
 
 def find_installed(name: str, weights_dir: Path) -> InstalledWeights:
-    """The record of weights that are installed and verified.
+    """The record of weights that are installed and unaltered.
 
     Raises:
         WeightsError: unknown, not installed, or altered; the message holds the command that helps.
     """
     state = weights_state(find_entry(name, weights_dir), weights_dir)
-    record = _read_record(name, weights_dir)
+    record = read_record(name, weights_dir)
     if state is not WeightsState.VERIFIED or record is None:
         raise WeightsError(f"The weights {name!r} are {state}; run: medvl weights fetch {name}")
     return record
@@ -153,85 +183,67 @@ def weights_sha256(name: str, weights_dir: Path) -> str:
     return find_installed(name, weights_dir).source_sha256
 
 
-def read_tensors(name: str, weights_dir: Path) -> dict[str, Tensor]:
-    """The parameters of installed weights, named as in SAM2Base, on the CPU.
-
-    Raises:
-        WeightsError: unknown, not installed, or altered.
-    """
-    find_installed(name, weights_dir)
-    return read_checkpoint(_tensor_path(name, weights_dir), CheckpointFormat.MEDVL)
+def tensor_path(name: str, weights_dir: Path) -> Path:
+    """The parameters of installed weights."""
+    return weights_dir / f"{name}.safetensors"
 
 
-def fetch_weights(
-    name: str, weights_dir: Path, *, trust_first_use: bool = False, progress: Progress | None = None
-) -> InstalledWeights:
-    """Install weights; nothing is done, and no network used, where they are there and verified.
-
-    Args:
-        name: of the weights.
-        weights_dir: where to put them.
-        trust_first_use: accept a source whose hash is not pinned, and remember the hash.
-        progress: is told what happens.
-
-    Raises:
-        WeightsError: unknown weights, an unpinned source not trusted, or a fault of the source.
-    """
-    entry = find_entry(name, weights_dir)
-    if weights_state(entry, weights_dir) is WeightsState.VERIFIED:
-        return find_installed(name, weights_dir)
-    trusted = _read_trusted(weights_dir)
-    sha256 = entry.sha256 or trusted.get(entry.source)
-    if sha256 is None and not trust_first_use:
-        raise WeightsError(
-            f"The weights {name!r} are not pinned to a hash; to accept what {entry.source} holds now and "
-            f"remember its hash, run: medvl weights fetch {name} --trust-first-use"
-        )
-    weights_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=weights_dir, prefix=".fetch-") as folder:
-        original = fetch(entry.source, Path(folder) / "original", sha256, progress)
-        record = _install(entry, original, weights_dir, progress)
-    if entry.sha256 is None:
-        _write_json(_trusted_path(weights_dir), trusted | {entry.source: record.source_sha256})
-    return record
+def read_record(name: str, weights_dir: Path) -> InstalledWeights | None:
+    """What is written beside installed weights, verified or not; None if there is nothing usable."""
+    try:
+        values = json.loads(_record_path(name, weights_dir).read_text(encoding="utf-8"))
+        return parse(InstalledWeights, values, f"{name}.json") if isinstance(values, dict) else None
+    except (OSError, ValueError, ConfigError):  # of another version, or damaged: fetching again repairs it
+        return None
 
 
-def _install(
-    entry: WeightsEntry, original: Path, weights_dir: Path, progress: Progress | None
-) -> InstalledWeights:
-    if progress is not None:
-        progress(f"converting {entry.name} to safetensors")
-    path = _tensor_path(entry.name, weights_dir)
-    partial = original.with_suffix(".safetensors")
-    save_file(read_checkpoint(original, entry.format), partial)
-    record = InstalledWeights(
-        name=entry.name,
-        source=entry.source,
-        source_sha256=file_sha256(original),
-        sha256=file_sha256(partial),
-        config=entry.config,
-        licence=entry.licence,
-        notice=entry.notice,
+def write_record(record: InstalledWeights, weights_dir: Path) -> None:
+    """Say what installed weights are."""
+    _write_text(
+        _record_path(record.name, weights_dir), json.dumps(dataclasses.asdict(record), indent=1) + "\n"
     )
-    partial.replace(path)
-    _write_json(_record_path(entry.name, weights_dir), dataclasses.asdict(record))
-    return record
+
+
+def read_trusted(weights_dir: Path) -> dict[str, str]:
+    """Hashes, by source, that a user accepted where the list pins none.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    path = _trusted_path(weights_dir)
+    return {source: str(sha256) for source, sha256 in (read_yaml(path) if path.is_file() else {}).items()}
+
+
+def write_trusted(trusted: Mapping[str, str], weights_dir: Path) -> None:
+    """Remember hashes that a user accepted."""
+    _write_text(_trusted_path(weights_dir), yaml.safe_dump(dict(trusted)))
+
+
+def _listed() -> dict[str, WeightsEntry]:
+    return _entries(read_yaml(CONFIG_DIR / "weights.yaml").get("weights"), "weights.yaml")
+
+
+def _added(weights_dir: Path) -> dict[str, WeightsEntry]:
+    path = _added_path(weights_dir)
+    return _entries(read_yaml(path).get("weights"), "the added weights.yaml") if path.is_file() else {}
 
 
 def _entries(values: Any, where: str) -> dict[str, WeightsEntry]:
-    if not isinstance(values, Mapping):
+    if not isinstance(values, Mapping) or not all(isinstance(entry, Mapping) for entry in values.values()):
         raise ConfigError(f"{where} needs a mapping 'weights' of names to entries.")
-    return {name: _entry(name, entry, f"{where}: {name}") for name, entry in values.items()}
+    return {
+        name: parse(WeightsEntry, {"name": name, **entry}, f"{where}: {name}")
+        for name, entry in values.items()
+    }
 
 
-def _entry(name: str, values: Any, where: str) -> WeightsEntry:
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{where} must be a mapping; got {values!r}.")
-    return parse(WeightsEntry, {"name": name, **values}, where)
+def _as_plain(entry: WeightsEntry) -> dict[str, Any]:
+    values = dataclasses.asdict(entry) | {"format": entry.format.value}
+    return {key: value for key, value in values.items() if key != "name"}
 
 
-def _tensor_path(name: str, weights_dir: Path) -> Path:
-    return weights_dir / f"{name}.safetensors"
+def _added_path(weights_dir: Path) -> Path:
+    return weights_dir / "weights.yaml"
 
 
 def _record_path(name: str, weights_dir: Path) -> Path:
@@ -239,32 +251,13 @@ def _record_path(name: str, weights_dir: Path) -> Path:
 
 
 def _trusted_path(weights_dir: Path) -> Path:
-    return weights_dir / "trusted.json"
+    return weights_dir / "trusted.yaml"
 
 
-def _read_record(name: str, weights_dir: Path) -> InstalledWeights | None:
-    values = _read_json(_record_path(name, weights_dir))
-    try:
-        return parse(InstalledWeights, values, f"{name}.json") if values else None
-    except ConfigError:  # written by another version: fetching again repairs it
-        return None
-
-
-def _read_trusted(weights_dir: Path) -> dict[str, str]:
-    return {str(source): str(sha256) for source, sha256 in _read_json(_trusted_path(weights_dir)).items()}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 

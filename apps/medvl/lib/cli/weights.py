@@ -1,0 +1,133 @@
+"""`medvl weights`: which weights there are, getting them, and adding one's own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lib.model.sources import file_sha256
+from lib.model.weights import (
+    CheckpointFormat,
+    InstalledWeights,
+    WeightsEntry,
+    WeightsState,
+    add_entry,
+    default_name,
+    default_weights_dir,
+    find_entry,
+    find_installed,
+    list_entries,
+    weights_state,
+)
+
+app = typer.Typer(help="List, fetch and add model weights.", no_args_is_help=True)
+
+WeightsDir = Annotated[
+    Path, typer.Option(default_factory=default_weights_dir, help="The weights folder.", show_default=False)
+]
+_STYLES = {
+    WeightsState.VERIFIED: "green",
+    WeightsState.ABSENT: "dim",
+    WeightsState.ALTERED: "bold red",
+    WeightsState.OUTDATED: "yellow",
+}
+
+
+@app.command("list")
+def list_weights(weights_dir: WeightsDir) -> None:
+    """Show which weights can be had and which are installed; no network is used."""
+    table = Table("name", "state", "hash", "licence", "source")
+    for column in table.columns[:3]:
+        column.no_wrap = True
+    table.columns[-1].overflow = "fold"
+    for name, entry in list_entries(weights_dir).items():
+        state = weights_state(entry, weights_dir)
+        table.add_row(
+            name,
+            f"[{_STYLES[state]}]{state}[/]",
+            "not pinned" if entry.sha256 is None else entry.sha256[:12],
+            entry.licence,
+            entry.source,
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"The default is {default_name()}. Install with: medvl weights fetch NAME", highlight=False)
+
+
+@app.command("fetch")
+def fetch(
+    weights_dir: WeightsDir,
+    name: Annotated[
+        str | None, typer.Argument(help="Which weights; the default ones if none are named.")
+    ] = None,
+    *,
+    trust_first_use: Annotated[
+        bool,
+        typer.Option("--trust-first-use", help="Accept a file whose hash is not pinned; remember its hash."),
+    ] = False,
+) -> None:
+    """Download weights once, check and convert them; does nothing where they are installed and unaltered."""
+    name = name or default_name()
+    if weights_state(find_entry(name, weights_dir), weights_dir) is WeightsState.VERIFIED:
+        _report("already installed", find_installed(name, weights_dir))
+        return
+    from lib.model.build import load_sam2  # noqa: PLC0415 - PyTorch takes seconds
+    from lib.model.install import fetch_weights  # noqa: PLC0415
+
+    console = Console()
+    with console.status(f"{name} ...") as status:
+
+        def progress(step: str) -> None:
+            console.print(f"{name}: {step}", highlight=False, markup=False)
+            status.update(f"{step} ...")
+
+        record = fetch_weights(name, weights_dir, trust_first_use=trust_first_use, progress=progress)
+        progress("loading once, strictly")
+        load_sam2(name, weights_dir)
+    _report("installed", record)
+
+
+@app.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="What to call them.")],
+    file: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, resolve_path=True, help="The file of weights.")
+    ],
+    config: Annotated[str, typer.Option(help="The model configuration that they fit, of configs/model.")],
+    weights_dir: WeightsDir,
+    layout: Annotated[
+        CheckpointFormat, typer.Option("--format", help="How the file is laid out.")
+    ] = CheckpointFormat.SAM2,
+    licence: Annotated[str, typer.Option(help="Of the weights.")] = "not stated",
+) -> None:
+    """Add weights of your own, such as a downloaded MedSAM2 checkpoint, if they fit the configuration."""
+    from lib.model.build import build_sam2, load_strictly  # noqa: PLC0415 - PyTorch takes seconds
+    from lib.model.checkpoint import read_checkpoint  # noqa: PLC0415
+    from lib.model.config import load_segmenter_config  # noqa: PLC0415
+    from lib.model.install import fetch_weights  # noqa: PLC0415
+
+    segmenter = load_segmenter_config(config)
+    load_strictly(build_sam2(segmenter), read_checkpoint(file, layout), segmenter, name)
+    entry = WeightsEntry(
+        name=name,
+        source=f"file:{file}",
+        sha256=file_sha256(file),
+        bytes=file.stat().st_size,
+        licence=licence,
+        format=layout,
+        config=config,
+        notice="Added by the user; research use only, not a medical device.",
+    )
+    add_entry(entry, weights_dir)
+    _report("added", fetch_weights(name, weights_dir))
+
+
+def _report(what: str, record: InstalledWeights) -> None:
+    console = Console(soft_wrap=True)
+    console.print(
+        f"{record.name}: {what}, sha256 {record.source_sha256[:12]}, licence {record.licence}",
+        highlight=False,
+    )
+    console.print(record.notice, highlight=False, markup=False)
