@@ -50,6 +50,12 @@ def world_axes(affine: Affine) -> tuple[tuple[int, int], ...]:
     return tuple((int(axis), int(sign)) for axis, sign in io_orientation(affine))
 
 
+def is_orthogonal(affine: Affine) -> bool:
+    """Whether the voxel axes stand at right angles, as quaternions need them; a tilted gantry's do not."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.allclose(axes.T @ axes, np.eye(3), atol=1e-5))
+
+
 def voxel_to_world(points_ijk: PointsIjk, affine: Affine) -> PointsMm:
     """Voxel indices, shape (N, 3), whole numbers being voxel centres, to RAS millimetres."""
     return np.asarray(points_ijk, dtype=np.float64) @ affine[:3, :3].T + affine[:3, 3]
