@@ -108,7 +108,7 @@ def run_demo(output: Path, console: Console) -> list[Outcome]:
             "Starting the server; the first request encodes slices, later ones find them in memory."
         )
         with running_server(studies, output / "server.log") as address:
-            client = MONAILabelClient(address, tmpdir=folder, client_id="demo")
+            client = MONAILabelClient(address, tmpdir=folder)
             outcomes = _segment_all(client, targets, volume, console)
     for outcome in outcomes:
         _write(outcome, volume, output)
