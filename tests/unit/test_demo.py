@@ -1,0 +1,134 @@
+"""The demo's own part, with a phantom for the CT and a stand-in for the server."""
+
+import json
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import typer
+from monailabel.client import MONAILabelClient
+from monailabel.client.client import MONAILabelClientException
+from PIL import Image
+from typer.testing import CliRunner
+
+from lib.cli import demo
+from lib.cli.sample_data import SampleData
+from lib.errors import CapacityError
+from lib.formats import read_mask, read_volume, write_mask, write_volume
+from lib.mask import Mask
+from lib.volume import Modality, Volume
+
+SHAPE = (30, 24, 16)
+AFFINE = np.array([[-2.0, 0, 0, 30.0], [0, 2.5, 0, -12.0], [0, 0, 4.0, 7.0], [0, 0, 0, 1.0]])
+SPLEEN, LIVER = 1, 5
+
+
+@pytest.fixture
+def app():
+    application = typer.Typer()
+    application.command()(demo.main)
+    return application
+
+
+@pytest.fixture
+def phantom(monkeypatch, tmp_path):
+    """A sample-data cache with a scan of two blocks, and a server that does not exist."""
+    label_map = np.zeros(SHAPE, dtype=np.uint8)
+    label_map[3:14, 4:20, 2:12] = LIVER
+    label_map[18:26, 5:11, 6:13] = SPLEEN
+    hu = np.where(label_map > 0, 60.0, -100.0).astype(np.float32)
+    scan = Volume(hu[None], AFFINE, Modality.CT)
+    silver = Mask(label_map, AFFINE, {f"label_{value}": value for value in range(1, LIVER + 1)})
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "silver").mkdir()
+    write_volume(scan, tmp_path / "studies" / "example.nii.gz")
+    write_mask(silver, tmp_path / "silver" / "example.nii.gz")
+    files = ("studies/example.nii.gz", "silver/example.nii.gz")
+    data = SampleData("none", (), *(demo.Path(name) for name in files), ("liver", "spleen"))
+    monkeypatch.setattr(demo, "CACHE", tmp_path)
+    monkeypatch.setattr(demo, "load_sample_data", lambda: data)
+    monkeypatch.setattr(demo, "fetch_sample_data", lambda *_, **__: None)
+    monkeypatch.setattr(demo.signal, "signal", lambda *_: None)
+
+    @contextmanager
+    def no_server(studies, log):
+        assert [path.name for path in studies.iterdir()] == ["example.nii.gz"]
+        log.write_text("")
+        yield "http://127.0.0.1:1"
+
+    monkeypatch.setattr(demo, "running_server", no_server)
+    return label_map
+
+
+def answer_with(monkeypatch, label_map, *, shift: int = 0, failure: Exception | None = None):
+    """A client whose server fills in the label inside the box, moved by some voxels along i."""
+
+    class Client(MONAILabelClient):
+        def __init__(self, address, tmpdir):
+            super().__init__(address, tmpdir)
+
+        def infer(self, model, image_id, params):
+            assert (model, image_id) == ("interactive", "example")
+            if failure is not None:
+                raise failure
+            low, high = params["box"]
+            inside = np.zeros(SHAPE, dtype=bool)
+            inside[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))] = True
+            drawn = np.roll((label_map > 0) & inside, shift, axis=0)
+            path = demo.Path(self._tmpdir) / "answer.nrrd"
+            write_mask(Mask(drawn.astype(np.uint8), AFFINE, {params["label"]: 1}), path)
+            return str(path), {}
+
+    monkeypatch.setattr(demo, "MONAILabelClient", Client)
+
+
+def test_a_good_run_prints_a_table_and_writes_a_picture_and_a_mask_for_each_organ(
+    app, phantom, monkeypatch, tmp_path
+):
+    answer_with(monkeypatch, phantom)
+    output = tmp_path / "out"
+    result = CliRunner().invoke(app, ["--output", str(output)])
+    assert result.exit_code == 0, result.output
+    for organ, value in (("liver", LIVER), ("spleen", SPLEEN)):
+        scan = read_volume(tmp_path / "studies" / "example.nii.gz")
+        np.testing.assert_array_equal(read_mask(output / f"{organ}.nii.gz", scan) > 0, phantom == value)
+        with Image.open(output / f"{organ}.png") as picture:
+            assert picture.format == "PNG"
+        assert organ in result.output
+    rows = json.loads((output / "results.json").read_text())["rows"]
+    assert [(row["organ"], row["dice"]) for row in rows] == [("liver", 1.0), ("spleen", 1.0)]
+    assert "Silver labels" in result.output
+    assert "Research use only" in result.output
+
+
+def test_a_mask_in_the_wrong_place_ends_the_demo_with_an_error(app, phantom, monkeypatch, tmp_path):
+    answer_with(monkeypatch, phantom, shift=4)
+    result = CliRunner().invoke(app, ["--output", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "Below the expected Dice" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [
+        (
+            MONAILabelClientException(1, "Status: 422; Response: the box [0, 1] is bad"),
+            "the box [0, 1] is bad",
+        ),
+        (CapacityError("The server is full."), "The server is full."),
+        (ConnectionRefusedError("nobody listens"), "nobody listens"),
+    ],
+)
+def test_a_failure_is_one_line_and_exit_status_1(app, phantom, monkeypatch, tmp_path, failure, says):
+    answer_with(monkeypatch, phantom, failure=failure)
+    result = CliRunner().invoke(app, ["--output", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_interrupting_the_demo_says_that_the_server_is_stopped(app, phantom, monkeypatch, tmp_path):
+    answer_with(monkeypatch, phantom, failure=KeyboardInterrupt())
+    result = CliRunner().invoke(app, ["--output", str(tmp_path / "out")])
+    assert result.exit_code == 130
+    assert "stopped" in result.stderr
