@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,15 @@ def check_complete(path: Path, num_bytes: int, *, compressed: bool) -> None:
             f"The file is truncated: its header promises {num_bytes} bytes of voxels, but the file "
             f"cannot hold more than {available}; save or upload it again."
         )
+
+
+def check_end(stream: BufferedIOBase) -> None:
+    """Read on to the end of a compressed stream, where its checksum is compared; no further than 1 MiB.
+
+    Raises:
+        Exception: of the decompressor, if the checksum does not hold.
+    """
+    stream.read(2**20)
 
 
 def three_axes(shape: Sequence[int]) -> tuple[int, int, int]:

@@ -82,8 +82,7 @@ def _image_header(path: Path) -> pydicom.Dataset | None:
     """A file's header, or None if it is about something other than pixels of a scan."""
     with readable("DICOM"):
         header = pydicom.dcmread(path, stop_before_pixels=True)
-        is_image = "Rows" in header and "Columns" in header
-        if not is_image or header.get("Modality") in _DERIVED_MODALITIES:
+        if header.get("Modality") in _DERIVED_MODALITIES or not _has_pixels(header):
             return None
         if int(header.get("NumberOfFrames") or 1) > 1:
             raise VolumeError(
@@ -91,6 +90,19 @@ def _image_header(path: Path) -> pydicom.Dataset | None:
                 "export the series as classic single-frame DICOM or as NIfTI."
             )
         return header
+
+
+def _has_pixels(header: pydicom.Dataset) -> bool:
+    """Whether the file is an image; one that is called so and has no rows was cut off in its header.
+
+    Raises:
+        VolumeError: an image without rows or columns.
+    """
+    if "Rows" in header and "Columns" in header:
+        return True
+    if "Image Storage" in header.file_meta.MediaStorageSOPClassUID.name:
+        raise VolumeError("A DICOM image of the series is truncated: it has no rows; send it again.")
+    return False
 
 
 def _chosen_series(slices: list[SliceFile]) -> list[SliceFile]:

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 
 from lib.errors import VolumeError
-from lib.formats.array import ScanArray, check_complete, readable, three_axes
+from lib.formats.array import ScanArray, check_complete, check_end, readable, three_axes
 from lib.formats.content import is_gzip
 from lib.geometry import LPS_FROM_RAS, checked_affine, is_orthogonal
 from lib.shapes import Affine, AnyArray
@@ -36,7 +36,7 @@ def read_nifti(path: Path) -> ScanArray:
         dtype = _checked_dtype(image.header.get_data_dtype())
         check_complete(path, int(np.prod(shape)) * dtype.itemsize, compressed=compressed)
         values = _values(image.dataobj).reshape(shape, order="F")
-        stream.read(1)  # gzip compares its checksum only at the end
+        check_end(stream)
         return ScanArray(values, _affine(image.header))
 
 
@@ -53,7 +53,7 @@ def _values(proxy: Any) -> AnyArray:
     if (proxy.slope, proxy.inter) == (1.0, 0.0):
         values = np.asarray(proxy.get_unscaled())
     else:
-        values = np.asarray(proxy.get_scaled(np.float32))
+        values = np.asarray(proxy, dtype=np.float32)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 

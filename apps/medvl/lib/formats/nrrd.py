@@ -8,23 +8,24 @@ import bz2
 import colorsys
 import gzip
 from collections.abc import Callable
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import nrrd
 import numpy as np
 
 from lib.errors import VolumeError
-from lib.formats.array import ScanArray, check_complete, check_size, readable
+from lib.formats.array import ScanArray, check_complete, check_end, check_size, readable
 from lib.geometry import LPS_FROM_RAS, checked_affine
 from lib.mask import Mask
 from lib.shapes import Affine, AnyArray
 
 _GZIP_LEVEL = 1
-_OPENERS: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
+_OPENERS: dict[str, Callable[[BufferedIOBase], BufferedIOBase]] = {
     "raw": lambda stream: stream,
-    "gzip": lambda stream: gzip.GzipFile(fileobj=stream),  # type: ignore[dict-item, return-value]
-    "gz": lambda stream: gzip.GzipFile(fileobj=stream),  # type: ignore[dict-item, return-value]
+    "gzip": lambda stream: gzip.GzipFile(fileobj=stream),
+    "gz": lambda stream: gzip.GzipFile(fileobj=stream),
     "bzip2": bz2.BZ2File,
     "bz2": bz2.BZ2File,
 }
@@ -89,7 +90,7 @@ def _spatial_axes(header: dict[str, Any], sizes: list[int]) -> list[int]:
     return spatial
 
 
-def _read_values(path: Path, stream: IO[bytes], header: dict[str, Any], sizes: list[int]) -> AnyArray:
+def _read_values(path: Path, stream: BufferedIOBase, header: dict[str, Any], sizes: list[int]) -> AnyArray:
     encoding = str(header["encoding"]).lower()
     if {"data file", "datafile", "line skip", "byte skip"} & set(header) or encoding not in _OPENERS:
         raise VolumeError(
@@ -102,7 +103,7 @@ def _read_values(path: Path, stream: IO[bytes], header: dict[str, Any], sizes: l
         check_complete(path, num_bytes, compressed=encoding != "raw")
     opened = _OPENERS[encoding](stream)
     content = opened.read(num_bytes)
-    opened.read(1)  # gzip compares its checksum only at the end
+    check_end(opened)
     return np.frombuffer(content, dtype).astype(dtype.newbyteorder("="), copy=False)
 
 
