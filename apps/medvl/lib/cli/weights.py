@@ -27,6 +27,7 @@ app = typer.Typer(help="List, fetch and add model weights.", no_args_is_help=Tru
 WeightsDir = Annotated[
     Path, typer.Option(default_factory=default_weights_dir, help="The weights folder.", show_default=False)
 ]
+_PUBLISHERS = {"pypi": "PyPI", "hf": "HF hub", "file": "file"}
 _STYLES = {
     WeightsState.VERIFIED: "green",
     WeightsState.ABSENT: "dim",
@@ -38,18 +39,17 @@ _STYLES = {
 @app.command("list")
 def list_weights(weights_dir: WeightsDir) -> None:
     """Show which weights can be had and which are installed; no network is used."""
-    table = Table("name", "state", "hash", "licence", "source")
-    for column in table.columns[:3]:
+    table = Table("name", "state", "hash", "from", "licence")
+    for column in table.columns[:4]:
         column.no_wrap = True
-    table.columns[-1].overflow = "fold"
     for name, entry in list_entries(weights_dir).items():
         state = weights_state(entry, weights_dir)
         table.add_row(
             name,
             f"[{_STYLES[state]}]{state}[/]",
             "not pinned" if entry.sha256 is None else entry.sha256[:12],
+            _PUBLISHERS[entry.source.partition(":")[0]],
             entry.licence,
-            entry.source,
         )
     console = Console()
     console.print(table)

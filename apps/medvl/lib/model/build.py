@@ -7,11 +7,11 @@ needs and other libraries replace, is neither read nor written.
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
@@ -89,16 +89,17 @@ def load_strictly(model: SAM2Base, state: dict[str, Tensor], config: SegmenterCo
     model.load_state_dict(state, strict=False)
 
 
-def _description(config: SegmenterConfig) -> DictConfig:
+def _description(config: SegmenterConfig) -> dict[str, Any]:
     size = config.hiera_size or HieraSize.TINY  # memory and heads are the same in all four
     packaged = resources.files("sam2") / "configs" / "sam2.1" / f"sam2.1_hiera_{size}.yaml"
     model = OmegaConf.create(packaged.read_text(encoding="utf-8")).model
-    merged = OmegaConf.merge(model, _changes(config))
+    description = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.merge(model, _changes(config))))
     if config.backbone is Backbone.TINYVIT:
-        merged.image_encoder = {"_target_": f"{TinyVitEncoder.__module__}.{TinyVitEncoder.__qualname__}"}
+        target = f"{TinyVitEncoder.__module__}.{TinyVitEncoder.__qualname__}"
+        description["image_encoder"] = {"_target_": target}
     else:
-        merged.image_encoder.neck.position_encoding.warmup_cache = False
-    return merged
+        description["image_encoder"]["neck"]["position_encoding"]["warmup_cache"] = False
+    return description
 
 
 def _changes(config: SegmenterConfig) -> dict[str, Any]:

@@ -196,7 +196,7 @@ def _archive_files(file: Path, wanted: frozenset[str]) -> Iterator[tuple[str, in
 def _from_hub(address: str, progress: Progress | None) -> Path:
     # imported here: it is slow, and only this source needs it
     from huggingface_hub import hf_hub_download  # noqa: PLC0415
-    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError  # noqa: PLC0415
+    from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError  # noqa: PLC0415
 
     parts = address.split("/")
     if len(parts) < 3 or not all(parts):
@@ -204,7 +204,7 @@ def _from_hub(address: str, progress: Progress | None) -> Path:
     _tell(progress, f"downloading {address} from the Hugging Face hub")
     try:
         return Path(hf_hub_download("/".join(parts[:2]), "/".join(parts[2:])))
-    except (RepositoryNotFoundError, EntryNotFoundError) as error:
+    except (RepositoryNotFoundError, RemoteEntryNotFoundError) as error:
         raise WeightsError(
             f"The Hugging Face hub has no {address} that you may read; check the name."
         ) from error
