@@ -1,0 +1,90 @@
+"""Clicks, for weights that follow clicks and for weights that only follow boxes.
+
+Weights trained with boxes alone draw nothing after a click. For them a click becomes a box: boxes of
+several sizes around it are tried, and the one whose mask is most certain and holds the click is kept. This
+is a search, not a trained answer, and its scores are reported as such.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from lib.model.config import TrainedPrompt
+from lib.predict.plan import FrameBox, FrameClick, ObjectPlan, bounding_box
+from lib.predict.scan import EmbeddedScan, SliceResult
+from lib.shapes import SliceMask
+
+HALF_SIDES_MM = (6.0, 10.0, 16.0, 25.0, 40.0, 60.0, 90.0)
+"""Half the side of the boxes that are tried around a click: from a small nodule to a liver."""
+_STABILITY_SHIFT = 1.0
+"""Logits are raised and lowered by this to see how much of the mask is certain (SAM's stability score)."""
+_REFINEMENTS = 2
+"""How often the box is drawn again around the mask that it gave."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A mask that a click could mean.
+
+    Attributes:
+        mask: shape (H, W), the component that holds the click.
+        iou: predicted overlap with the truth.
+        score: predicted overlap times stability, 0 to about 1.
+    """
+
+    mask: SliceMask
+    iou: float
+    score: float
+
+
+def segment_click(scan: EmbeddedScan, plan: ObjectPlan, click: FrameClick) -> Candidate | None:
+    """The object under one positive click on its slice, or None if nothing certain lies there."""
+    if scan.segmenter.config.knows(TrainedPrompt.CLICK):
+        result = scan.decode(click.index, clicks=(click,))
+        return Candidate(result.mask, result.iou, result.iou)
+    found = [candidate for candidate in _candidates(scan, plan, click) if candidate is not None]
+    return max(found, key=lambda candidate: candidate.score, default=None)
+
+
+def _candidates(scan: EmbeddedScan, plan: ObjectPlan, click: FrameClick) -> Iterator[Candidate | None]:
+    for half_side_mm in HALF_SIDES_MM:
+        box = _box_around(click, half_side_mm, plan)
+        candidate = _component_at(scan.decode(click.index, box=box), click)
+        for _ in range(_REFINEMENTS):
+            if candidate is None:
+                break
+            tighter = bounding_box(candidate.mask).grown(1, plan.bounds)
+            candidate = _component_at(scan.decode(click.index, box=tighter), click)
+        yield candidate
+
+
+def _box_around(click: FrameClick, half_side_mm: float, plan: ObjectPlan) -> FrameBox:
+    row_mm, col_mm = plan.plane.pixel_mm
+    rows, cols = max(1, round(half_side_mm / row_mm)), max(1, round(half_side_mm / col_mm))
+    point = FrameBox(click.row, click.col, click.row, click.col)
+    limits = plan.bounds
+    return FrameBox(
+        max(limits.row0, point.row0 - rows),
+        max(limits.col0, point.col0 - cols),
+        min(limits.row1, point.row1 + rows),
+        min(limits.col1, point.col1 + cols),
+    )
+
+
+def _component_at(result: SliceResult, click: FrameClick) -> Candidate | None:
+    mask = component_at(result.mask, (click.row, click.col))
+    if not mask.any():
+        return None
+    certain = np.count_nonzero(result.logits > _STABILITY_SHIFT)
+    possible = np.count_nonzero(result.logits > -_STABILITY_SHIFT)
+    return Candidate(mask, result.iou, result.iou * certain / possible)
+
+
+def component_at(mask: np.ndarray, position: Sequence[int]) -> np.ndarray:
+    """The connected component (through corners too) that holds a position; empty if it lies outside."""
+    if not mask[tuple(position)]:
+        return np.zeros_like(mask)
+    labelled, _ = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))
+    return labelled == labelled[tuple(position)]

@@ -1,0 +1,160 @@
+"""From a scan and prompts to a mask: key slices first, then outwards, then corrections."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lib.errors import PromptError
+from lib.mask import Mask, merge_objects
+from lib.model.config import TrainedPrompt
+from lib.model.volume_segmenter import VolumeSegmenter
+from lib.predict.clicks import segment_click
+from lib.predict.correct import correct
+from lib.predict.plan import FrameBox, FrameClick, ObjectPlan, make_plan
+from lib.predict.propagate import Propagation, Track, propagate, stacked, within
+from lib.predict.scan import ComputeGate, EmbeddedScan, EmbeddingCache
+from lib.prompt import Prompt
+from lib.shapes import BinaryMask
+from lib.transforms.intensity import choose_window
+from lib.transforms.spatial import fit_canvas
+from lib.volume import Volume
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """How to segment.
+
+    Attributes:
+        axis: voxel axis across the slices (0, 1, 2); None: best in-plane resolution.
+        propagation: how an object is carried from slice to slice.
+        window: a CT window by name; None: by modality.
+    """
+
+    axis: int | None = None
+    propagation: Propagation = Propagation.REPROMPT
+    window: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A mask and how it came about.
+
+    Attributes:
+        mask: label values in the order of the prompts.
+        seconds: by object.
+        key_slices: by object, the voxel index along the slice axis where segmentation began.
+    """
+
+    mask: Mask
+    seconds: dict[str, float]
+    key_slices: dict[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    mask: BinaryMask
+    confidence: float
+    key_slice: int
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """Segments for anybody at any time: thread-safe, holds no user's state.
+
+    Attributes:
+        segmenter: the network.
+        cache: slice embeddings, shared.
+        gate: turns at the processor.
+    """
+
+    segmenter: VolumeSegmenter
+    cache: EmbeddingCache
+    gate: ComputeGate = field(default_factory=ComputeGate)
+
+    def segment(
+        self, volume: Volume, prompts: Mapping[str, Prompt], options: SegmentOptions | None = None
+    ) -> Segmentation:
+        """Segment one object per prompt.
+
+        Args:
+            volume: the scan.
+            prompts: label name to what the user said; where objects overlap, the later one wins.
+            options: how to segment; None for the defaults.
+
+        Raises:
+            PromptError: a prompt that says nothing, or that does not fit the scan.
+            InputError: no prompt, or more than a label map holds.
+        """
+        options = options or SegmentOptions()
+        drawn, seconds = {}, {}
+        for name, prompt in prompts.items():
+            started = time.perf_counter()
+            drawn[name] = self._draw(volume, prompt, options)
+            seconds[name] = time.perf_counter() - started
+        mask = merge_objects(
+            {name: one.mask for name, one in drawn.items()},
+            volume.affine,
+            {name: one.confidence for name, one in drawn.items()},
+        )
+        return Segmentation(mask, seconds, {name: one.key_slice for name, one in drawn.items()})
+
+    def _draw(self, volume: Volume, prompt: Prompt, options: SegmentOptions) -> _Drawn:
+        plan = make_plan(volume, prompt, options.axis)
+        scan = self._embedded(volume, plan, options)
+        if plan.earlier is None:
+            track = _first_slices(scan, plan)
+            key_slice = next(iter(track.masks))
+            propagate(scan, plan, track, options.propagation)
+            frames, ious = stacked(track, plan), list(track.ious.values())
+        else:
+            frames, ious, key_slice = plan.earlier, [], int(plan.earlier.any(axis=(1, 2)).argmax())
+        for click in plan.clicks:
+            frames = correct(scan, plan, frames, click, options.propagation)
+        confidence = float(np.clip(np.mean(ious), 0, 1)) if ious else 0.0
+        return _Drawn(plan.plane.volume_of(frames), confidence, key_slice)
+
+    def _embedded(self, volume: Volume, plan: ObjectPlan, options: SegmentOptions) -> EmbeddedScan:
+        return EmbeddedScan(
+            volume=volume,
+            plane=plan.plane,
+            canvas=fit_canvas(plan.plane, self.segmenter.config.image_size),
+            window=choose_window(volume, options.window),
+            segmenter=self.segmenter,
+            cache=self.cache,
+            gate=self.gate,
+        )
+
+
+def _first_slices(scan: EmbeddedScan, plan: ObjectPlan) -> Track:
+    """The slices that the user prompted: those with a box, else the one with the first positive click."""
+    track = Track()
+    for index, box in plan.boxes.items():
+        result = scan.decode(index, box=box, clicks=_clicks_with_box(scan, plan, index, box))
+        track.add(index, within(result.mask, box), result.iou)
+    if not track.masks:
+        click = next((click for click in plan.clicks if click.positive), None)
+        if click is None:
+            raise PromptError("Text alone is not followed by these weights: give a positive click or a box.")
+        candidate = segment_click(scan, plan, click)
+        empty = np.zeros(plan.plane.size, dtype=bool)
+        track.add(
+            click.index,
+            empty if candidate is None else candidate.mask,
+            np.nan if candidate is None else candidate.iou,
+        )
+    return track
+
+
+def _clicks_with_box(
+    scan: EmbeddedScan, plan: ObjectPlan, index: int, box: FrameBox
+) -> tuple[FrameClick, ...]:
+    """Clicks inside of the slice's box, for weights that follow both together."""
+    if not scan.segmenter.config.knows(TrainedPrompt.CLICK):
+        return ()
+    return tuple(
+        click
+        for click in plan.clicks
+        if click.index == index and box.row0 <= click.row <= box.row1 and box.col0 <= click.col <= box.col1
+    )
