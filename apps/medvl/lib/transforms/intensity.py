@@ -48,12 +48,12 @@ def _from_level_width(name: str, level_hu: float, width_hu: float) -> Window:
 CT_WINDOWS = {
     window.name: window
     for window in (
-        _from_level_width("soft_tissue", 40, 400),
-        _from_level_width("lung", -600, 1500),
-        _from_level_width("bone", 400, 1800),
-        _from_level_width("brain", 40, 80),
-        _from_level_width("mediastinum", 40, 350),
-        _from_level_width("liver", 60, 160),
+        _from_level_width("soft_tissue", 40.0, 400.0),
+        _from_level_width("lung", -600.0, 1500.0),
+        _from_level_width("bone", 400.0, 1800.0),
+        _from_level_width("brain", 40.0, 80.0),
+        _from_level_width("mediastinum", 40.0, 350.0),
+        _from_level_width("liver", 60.0, 160.0),
     )
 }
 """Presets for CT, level and width in HU."""
