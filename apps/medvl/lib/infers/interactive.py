@@ -1,0 +1,162 @@
+"""The interactive model: clicks, boxes, scribbles or an earlier mask in, a 3D mask out."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from monailabel.interfaces.tasks.infer_v2 import InferType
+
+from lib.errors import PromptError
+from lib.infers.base import REQUEST_ID, MedVLTask
+from lib.infers.images import ImageReader, with_uploaded_label
+from lib.infers.prompts import options_from_request, prompts_from_request
+from lib.labels import Label
+from lib.mask import Mask, merge_objects
+from lib.predict.propagate import Propagation
+from lib.predict.segment import Segmentation, SegmentOptions
+from lib.predict.session import InteractionKey, InteractionStore
+from lib.prompt import Prompt
+from lib.request import AUTO, AXES, SegmentRequest, parse_request
+from lib.response import ModelCard, describe_mask, result_suffix, write_result
+from lib.settings import Settings
+from lib.transforms.intensity import CT_WINDOWS
+from lib.volume import Volume
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = (
+    "Draws any structure in 3D from a box, clicks or a scribble, and follows it through the slices. "
+    "Research use only, not a medical device."
+)
+
+
+class Segments(Protocol):
+    """Anything that segments as `lib.predict.segment.Predictor` does."""
+
+    def segment(
+        self, volume: Volume, prompts: Mapping[str, Prompt], options: SegmentOptions | None = None
+    ) -> Segmentation:
+        """Draw one mask for each prompt."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """Seconds that the steps of a request took."""
+
+    seconds: dict[str, float]
+
+    def step(self, name: str, started_s: float) -> float:
+        now_s = time.perf_counter()
+        self.seconds[name] = now_s - started_s
+        return now_s
+
+
+class InteractiveTask(MedVLTask):
+    """MONAI Label's task of type deepgrow, in three dimensions.
+
+    Args:
+        predictor: gives what segments; loaded with the first request.
+        images: reads scans.
+        interactions: users' earlier steps.
+        settings: the operator's.
+        model: what clients are told about the weights.
+        labels: offered in viewers; users may draw under any other name.
+    """
+
+    def __init__(
+        self,
+        predictor: Callable[[], Segments],
+        images: ImageReader,
+        interactions: InteractionStore,
+        settings: Settings,
+        model: ModelCard,
+        labels: tuple[Label, ...],
+    ) -> None:
+        super().__init__(
+            type=InferType.DEEPGROW,
+            labels={label.name: label.index for label in labels},
+            dimension=3,
+            description=DESCRIPTION,
+            config=viewer_options(settings),
+        )
+        self._predictor = predictor
+        self._images = images
+        self._interactions = interactions
+        self._settings = settings
+        self._model = model
+
+    def is_valid(self) -> bool:
+        """Always: the task is made only when its weights have been verified."""
+        return True
+
+    def run(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """From the request to the mask's file and the JSON document beside it.
+
+        Raises:
+            MedVLError: whatever is wrong with the request, the scan or the prompts.
+        """
+        timed = _Timed({})
+        now_s = time.perf_counter()
+        wanted = parse_request(with_uploaded_label(request))
+        volume = self._images.read(wanted.image)
+        now_s = timed.step("pre", now_s)
+        segmentation = self._undone(wanted, volume) if wanted.undo else self._segment(wanted, volume)
+        now_s = timed.step("infer", now_s)
+        path = write_result(segmentation.mask, result_suffix(wanted.suffix, wanted.image))
+        timed.step("write", now_s)
+        logger.info("request %s: %d objects, %s", REQUEST_ID.get(), len(wanted.objects), timed.seconds)
+        card = describe_mask(
+            "interactive", segmentation.mask, self._model, timed.seconds, segmentation.key_slices
+        )
+        return str(path), card | {"steps": segmentation.seconds}
+
+    def _segment(self, wanted: SegmentRequest, volume: Volume) -> Segmentation:
+        prompts = prompts_from_request(wanted, volume)
+        options = options_from_request(wanted, volume, self._settings)
+        if wanted.user is None:
+            return self._predictor().segment(volume, prompts, options)
+        keys = {name: _key(wanted.user, volume, name, options) for name in prompts}
+        if wanted.reset_state:
+            for key in keys.values():
+                self._interactions.forget(key)
+        corrected = {
+            name: replace(prompt, earlier=self._interactions.earlier(keys[name], prompt))
+            for name, prompt in prompts.items()
+        }
+        segmentation = self._predictor().segment(volume, corrected, options)
+        for name, prompt in prompts.items():
+            self._interactions.remember(keys[name], prompt, segmentation.mask.of(name))
+        return segmentation
+
+    def _undone(self, wanted: SegmentRequest, volume: Volume) -> Segmentation:
+        options = options_from_request(wanted, volume, self._settings)
+        masks = {}
+        for name in wanted.objects:
+            step = wanted.user and self._interactions.undo(_key(wanted.user, volume, name, options))
+            if not step:
+                raise PromptError(
+                    f"There is no earlier step of {name!r} to go back to; undo needs a session or a "
+                    "client_id, and two steps before it."
+                )
+            masks[name] = step.mask
+        mask: Mask = merge_objects(masks, volume.affine, {})
+        return Segmentation(mask=mask, seconds={}, key_slices={})
+
+
+def viewer_options(settings: Settings) -> dict[str, Any]:
+    """Options as viewers show them: lists are choices, the first being the default; text is a free field."""
+    kinds = [settings.propagation, *(kind for kind in Propagation if kind is not settings.propagation)]
+    return {
+        "text": "",
+        "axis": list(AXES[:4]),
+        "propagation": [kind.value for kind in kinds],
+        "window": [AUTO, *CT_WINDOWS],
+        "reset_state": False,
+    }
+
+
+def _key(user: str, volume: Volume, label: str, options: SegmentOptions) -> InteractionKey:
+    return InteractionKey(user, volume.digest, label, repr(options))

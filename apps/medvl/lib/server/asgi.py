@@ -1,0 +1,162 @@
+"""The ASGI app: MONAI Label's routes and ours, none of which blocks the event loop.
+
+MONAI Label declares its endpoints `async` and then calls code that blocks, so one inference stops the whole
+server. Here its endpoints run in threads, inference in a few of its own (`gate`), and whatever a client sends
+is checked first (`guard`, `infer_route`). Not taken over: routes that write model files, reload the app, show
+the log to anybody, or open whole-slide images by path.
+"""
+
+import inspect
+import logging
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import monailabel
+import torch
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
+from monailabel.endpoints import activelearning, batch_infer, datastore, info, login, scoring, session, train
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.utils.app import app_instance
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lib.infers.base import REQUEST_ID
+from lib.server.answers import install_error_answers
+from lib.server.gate import InferenceGate
+from lib.server.guard import check_names
+from lib.server.infer_route import infer_router
+from lib.settings import Settings, parse_settings
+
+logger = logging.getLogger(__name__)
+
+UPSTREAM = (info, batch_infer, train, activelearning, scoring, datastore, session, login)
+"""MONAI Label's modules whose routes are offered as they are, in threads."""
+_STATIC = Path(monailabel.__file__).parent / "endpoints" / "static"
+
+
+def create_app() -> FastAPI:
+    """The app for the studies and settings that MONAI Label's own configuration names.
+
+    Raises:
+        ConfigError: a setting is wrong.
+        WeightsError: weights are not what they should be.
+    """
+    instance: MONAILabelApp = app_instance()
+    settings = parse_settings(instance.conf)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    gate = InferenceGate(settings.max_concurrent_inferences, settings.queue_limit)
+    app = FastAPI(title="MedVL", docs_url="/docs", redoc_url=None, lifespan=_lifespan(instance, gate))
+    app.include_router(infer_router(app_instance, gate))
+    for module in UPSTREAM:
+        app.include_router(in_threads(module.router), dependencies=[Depends(check_names)])
+    app.mount("/ohif", Viewer(directory=_STATIC / "ohif", html=True))
+    app.add_api_route("/", _to_docs, include_in_schema=False)
+    app.add_api_route("/favicon.ico", _favicon, include_in_schema=False)
+    install_error_answers(app)
+    _allow_origins(app, settings)
+    app.add_middleware(RequestIds)
+    return app
+
+
+class Viewer(StaticFiles):
+    """OHIF's files; its own addresses, such as /ohif/monai-label, are all its one page."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file, or the page."""
+        is_file = "." in path.rsplit("/", 1)[-1]
+        return await super().get_response(path if is_file else "index.html", scope)
+
+
+class RequestIds:
+    """Gives each request a short number, which the log and the answer carry."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = uuid.uuid4().hex[:12]
+        REQUEST_ID.set(request_id)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+def in_threads(router: APIRouter) -> APIRouter:
+    """The same routes, whose endpoints run in threads instead of on the event loop."""
+    threaded = APIRouter(tags=list(router.tags))
+    for route in _api_routes(router.routes):
+        threaded.add_api_route(
+            route.path,
+            _in_thread(route.endpoint),
+            methods=list(route.methods or ["GET"]),
+            summary=route.summary,
+            include_in_schema=route.include_in_schema,
+            response_model=None,
+        )
+    return threaded
+
+
+def _api_routes(routes: Iterable[Any]) -> Iterable[APIRoute]:
+    return (route for route in routes if isinstance(route, APIRoute))
+
+
+def _in_thread(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """FastAPI runs plain functions in threads; these coroutines never wait, so one step ends them."""
+
+    def call(**arguments: Any) -> Any:
+        try:
+            endpoint(**arguments).send(None)
+        except StopIteration as done:
+            return done.value
+        raise RuntimeError(f"{endpoint.__name__} waits for something and cannot run in a thread")
+
+    call.__name__ = endpoint.__name__
+    call.__signature__ = inspect.signature(endpoint)  # type: ignore[attr-defined] # what FastAPI reads
+    return call
+
+
+def _lifespan(instance: MONAILabelApp, gate: InferenceGate) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        instance.server_mode(True)
+        instance.on_init_complete()
+        logger.info("ready with %s", ", ".join(instance.info()["models"]) or "no model")
+        yield
+        gate.close()
+
+    return lifespan
+
+
+def _allow_origins(app: FastAPI, settings: Settings) -> None:
+    """Pages of other sites may call the server only where its operator has named them."""
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_credentials="*" not in settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+
+
+async def _to_docs() -> Response:
+    return RedirectResponse("/docs")
+
+
+async def _favicon() -> Response:
+    return FileResponse(_STATIC / "favicon.ico", media_type="image/x-icon")

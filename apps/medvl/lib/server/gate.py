@@ -1,0 +1,60 @@
+"""How many inferences run and wait; the event loop, and so `/info/`, stays free meanwhile."""
+
+import asyncio
+import contextvars
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from lib.errors import CapacityError
+
+logger = logging.getLogger(__name__)
+
+_NICENESS = 10
+_Result = TypeVar("_Result")
+
+
+class InferenceGate:
+    """Runs jobs in a few threads of lower priority, and refuses those for which there is no room to wait.
+
+    Args:
+        max_running: jobs at the same time.
+        queue_limit: jobs that may wait.
+    """
+
+    def __init__(self, max_running: int, queue_limit: int) -> None:
+        self._capacity = max_running + queue_limit
+        self._accepted = 0
+        self._pool = ThreadPoolExecutor(max_running, thread_name_prefix="inference", initializer=_step_back)
+
+    async def run(self, job: Callable[[], _Result]) -> _Result:
+        """Run a job when its turn comes.
+
+        Raises:
+            CapacityError: as many run and wait as may.
+        """
+        if self._accepted >= self._capacity:
+            raise CapacityError(
+                f"The server works on {self._accepted} requests, which is all it takes; try again soon."
+            )
+        self._accepted += 1
+        try:
+            context = contextvars.copy_context()
+            return await asyncio.get_running_loop().run_in_executor(self._pool, context.run, job)
+        finally:
+            self._accepted -= 1
+
+    def close(self) -> None:
+        """Take no more jobs; those that wait are dropped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _step_back() -> None:
+    """Inference uses whole cores; whoever answers a short question goes first."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    except (AttributeError, OSError):  # not Linux, or not allowed
+        logger.debug("inference threads keep the normal priority")

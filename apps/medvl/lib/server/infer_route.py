@@ -1,0 +1,205 @@
+"""POST /infer/{model}: as MONAI Label's own, but off the event loop and with every input checked.
+
+The image is one of the datastore, of a session, or comes with the request; nothing that a client sends is
+ever taken for a path of the server.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, UploadFile
+from fastapi.responses import FileResponse, JSONResponse, Response
+from monailabel.config import settings
+from monailabel.endpoints.infer import ResultType
+from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.utils.others.generic import get_mime_type
+from requests_toolbelt import MultipartEncoder
+
+from lib.errors import GoneError, NotFoundError, PromptError, RequestError
+from lib.formats import read_volume, write_mask
+from lib.mask import Mask
+from lib.request import parse_params
+from lib.server.catalog import checked_name, split_name
+from lib.server.gate import InferenceGate
+from lib.server.guard import check_file_name
+
+_DEFAULT_SUFFIX = ".nii.gz"
+_BINARY_SUFFIX = ".bin"
+
+
+@dataclass(frozen=True)
+class InferCall:
+    """One call, as its address and form say it.
+
+    Attributes:
+        model: name of the task.
+        image: id in the datastore; may be empty.
+        session_id: may be empty.
+        params: the client's options.
+        file: an uploaded scan.
+        label: an uploaded label map (scribbles).
+        output: what comes back; None as `all`.
+    """
+
+    model: str
+    image: str
+    session_id: str
+    params: dict[str, Any]
+    file: UploadFile | None
+    label: UploadFile | None
+    output: ResultType | None
+
+
+@dataclass(frozen=True)
+class InferResult:
+    """A mask's file, if there is one, and the document beside it."""
+
+    path: Path | None
+    document: dict[str, Any]
+
+
+def infer_router(instance: Callable[[], MONAILabelApp], gate: InferenceGate) -> APIRouter:
+    """The route.
+
+    Args:
+        instance: the app.
+        gate: where inferences run.
+    """
+    router = APIRouter(prefix="/infer", tags=["Infer"])
+
+    @router.post("/{model}", summary="Run inference")
+    async def api_infer(  # noqa: PLR0913, PLR0917 - the protocol's own parameters
+        background: BackgroundTasks,
+        model: str,
+        image: str = "",
+        session_id: str = "",
+        params: str = Form("{}"),
+        file: UploadFile | None = File(None),  # noqa: B008 - how FastAPI declares uploads
+        label: UploadFile | None = File(None),  # noqa: B008
+        output: ResultType | None = None,
+        user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)),  # noqa: ARG001, B008 - checks the role
+    ) -> Response:
+        options = parse_params(params)
+        session_id = session_id or str(options.get("session_id") or "")
+        call = InferCall(model, image, session_id, options, file, label, output)
+        if output is ResultType.dicom_seg:
+            raise RequestError("output dicom_seg is not offered here; ask for image, json or all.")
+        result = await gate.run(partial(run_inference, instance(), call))
+        if result.path is not None:
+            background.add_task(result.path.unlink, missing_ok=True)
+        return make_response(result, output)
+
+    return router
+
+
+def run_inference(app: MONAILabelApp, call: InferCall) -> InferResult:
+    """Find the image, run the task, and keep the mask if the client asks for that.
+
+    Raises:
+        MedVLError: whatever is wrong with the call.
+    """
+    if call.model not in app.info()["models"]:
+        raise NotFoundError(
+            f"There is no model {call.model[:40]!r}; GET /info/ lists those that are ready: "
+            f"{', '.join(app.info()['models']) or 'none'}."
+        )
+    with ExitStack() as uploads:
+        request = dict(call.params) | {"model": call.model, **_image_fields(app, call, uploads)}
+        if call.label is not None:
+            request["scribbles"] = _scribbles(call.label, Path(request["image"]), uploads)
+        answer = app.infer({key: value for key, value in request.items() if key != "save_label"})
+    if call.params.get("save_label") is True and call.image and answer["file"]:
+        _keep(app, call, answer)
+    return InferResult(Path(answer["file"]) if answer["file"] else None, answer["params"])
+
+
+def make_response(result: InferResult, output: ResultType | None) -> Response:
+    """The reply in the mode that the address names, exactly as MONAI Label forms it.
+
+    Args:
+        result: of the inference.
+        output: image: the file; json: the document; all or None: both, as multipart/form-data.
+    """
+    if output is ResultType.json or result.path is None:
+        return JSONResponse(result.document)
+    if output is ResultType.image:
+        mime = get_mime_type(str(result.path))
+        return FileResponse(result.path, media_type=mime, filename=result.path.name)
+    fields = {
+        "params": (None, json.dumps(result.document), "application/json"),
+        "image": (result.path.name, result.path.read_bytes(), get_mime_type(str(result.path))),
+    }
+    message = MultipartEncoder(fields=fields)
+    return Response(content=message.to_string(), media_type=message.content_type)
+
+
+def _image_fields(app: MONAILabelApp, call: InferCall, uploads: ExitStack) -> dict[str, Any]:
+    """Where the scan is, and the session if it is one's."""
+    if call.session_id:
+        session = app.sessions().get_session(call.session_id) if app.sessions() is not None else None
+        if session is None:
+            raise GoneError(
+                f"The session {call.session_id[:40]!r} has expired or never was; upload the image again "
+                "(PUT /session/)."
+            )
+        return {"image": session.image, "session": session.to_json()}
+    if call.file is not None:
+        return {"image": str(uploads.enter_context(_uploaded(call.file)))}
+    if not call.image:
+        raise RequestError(
+            "The request names no image; give image or session_id in the address, or upload a file."
+        )
+    uri = app.datastore().get_image_uri(checked_name(call.image, "image id"))
+    if not uri:
+        raise NotFoundError(f"There is no image {call.image[:40]!r}; GET /datastore/?output=all lists them.")
+    return {"image": uri}
+
+
+@contextmanager
+def _uploaded(upload: UploadFile) -> Iterator[Path]:
+    """An uploaded file on disk, for as long as the block lasts."""
+    check_file_name(upload.filename or "upload")
+    name = (upload.filename or "").replace("\\", "/").rsplit("/", 1)[-1]
+    suffix = _BINARY_SUFFIX if name.endswith(_BINARY_SUFFIX) else split_name(name)[1] or _DEFAULT_SUFFIX
+    with tempfile.NamedTemporaryFile(suffix=suffix) as target:
+        shutil.copyfileobj(upload.file, target)
+        target.flush()
+        yield Path(target.name)
+
+
+def _scribbles(label: UploadFile, image: Path, uploads: ExitStack) -> str:
+    path = uploads.enter_context(_uploaded(label))
+    if path.suffix == _BINARY_SUFFIX:
+        folder = Path(uploads.enter_context(tempfile.TemporaryDirectory()))
+        path = _from_binary(path, image, folder / "scribbles.nii.gz")
+    return str(path)
+
+
+def _from_binary(path: Path, image: Path, target: Path) -> Path:
+    """OHIF's bare voxels: one byte each, the first axis fastest, on the grid of the image."""
+    volume = read_volume(image)
+    values = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    if values.size != np.prod(volume.shape):
+        raise PromptError(
+            f"The uploaded label has {values.size} bytes; a .bin file needs one for each voxel of "
+            f"{volume.shape}."
+        )
+    label_map = values.reshape(volume.shape, order="F").copy()
+    names = {str(value): value for value in range(1, int(label_map.max()) + 1)}
+    write_mask(Mask(label_map, volume.affine, names), target)
+    return target
+
+
+def _keep(app: MONAILabelApp, call: InferCall, answer: dict[str, Any]) -> None:
+    tag = checked_name(str(call.params.get("label_tag") or "original"), "label tag")
+    note = {"model": call.model, "params": answer["params"]}
+    app.datastore().save_label(call.image, answer["file"], tag, note)

@@ -1,0 +1,42 @@
+"""The app as MONAI Label finds it: wiring only, and light, as MONAI Label makes it again for each job."""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))  # MONAI Label takes the folder off the path after loading
+
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+
+from lib.configs import APP_DESCRIPTION, APP_NAME, APP_VERSION, build_tasks, label_names
+from lib.server.places import image_folders, open_sessions, open_studies
+from lib.server.sessions import ImageSessions
+from lib.settings import parse_settings
+
+
+class MedVLApp(MONAILabelApp):  # type: ignore[misc] # MONAI Label is untyped
+    """Promptable segmentation of medical scans."""
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str] | None) -> None:
+        self._settings = parse_settings(conf)
+        super().__init__(
+            app_dir,
+            studies,
+            conf or {},
+            name=APP_NAME,
+            description=APP_DESCRIPTION,
+            version=APP_VERSION,
+            labels=label_names(),
+        )
+
+    def init_datastore(self) -> Datastore:
+        """The studies folder, or MONAI Label's own client of a DICOMweb server."""
+        return open_studies(self.studies) or super().init_datastore()
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """The tasks whose weights are there."""
+        return build_tasks(self._settings, lambda: image_folders(self.datastore(), self.sessions()))
+
+    def _load_sessions(self, load: bool = False) -> ImageSessions | None:
+        return open_sessions(self._settings) if load else None
