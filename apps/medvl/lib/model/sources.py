@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Protocol, runtime_checkable
 
 from lib.errors import WeightsError
 
@@ -37,6 +37,22 @@ _NETWORK_WORDS = ("Retrying", "ConnectionError", "Max retries", "name resolution
 
 Progress = Callable[[str], None]
 """Is told, in a few words, what happens next."""
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A stream of bytes: a file, or a member of an archive."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes, at most `size`; none at the end."""
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """Takes bytes."""
+
+    def write(self, chunk: bytes, /) -> int:
+        """Append bytes."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +157,8 @@ def _is_in_sdist(archive: str, member: str) -> bool:
 
 
 def _pip_download(archive: str, folder: Path, *, from_sdist: bool) -> Path:
-    only = "--no-binary=:all:" if from_sdist else "--only-binary=:all:"
+    package = archive.partition("==")[0]
+    only = f"--no-binary={package}" if from_sdist else f"--only-binary={package}"
     options = ["--no-deps", only, "--dest", str(folder), "--no-input", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "download", "--retries=1", "--quiet", *options, archive]
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
@@ -174,7 +191,7 @@ def _extract(file: Path, members: Mapping[str, Target]) -> None:
         )
 
 
-def _archive_files(file: Path, wanted: frozenset[str]) -> Iterator[tuple[str, int, IO[bytes]]]:
+def _archive_files(file: Path, wanted: frozenset[str]) -> Iterator[tuple[str, int, Readable]]:
     """The wanted regular files in the archive's own order (a tar is compressed as one stream)."""
     try:
         if zipfile.is_zipfile(file):
@@ -224,7 +241,7 @@ def _copy(original: Path, target: Target, source: str) -> None:
         _write(stream, target, source, original.stat().st_size)
 
 
-def _write(stream: IO[bytes], target: Target, what: str, size: int) -> None:
+def _write(stream: Readable, target: Target, what: str, size: int) -> None:
     """Copy a stream to its destination by way of a temporary file, if size and hash are right."""
     if size > MAX_FILE_BYTES:
         raise WeightsError(f"{what} has {size} bytes; at most {MAX_FILE_BYTES} are allowed.")
@@ -247,7 +264,7 @@ def _write(stream: IO[bytes], target: Target, what: str, size: int) -> None:
             partial.unlink(missing_ok=True)
 
 
-def _copy_hashed(stream: IO[bytes], output: IO[bytes], size: int) -> str:
+def _copy_hashed(stream: Readable, output: Writable, size: int) -> str:
     hasher, left = hashlib.sha256(), size
     while chunk := stream.read(min(_CHUNK_BYTES, left + 1)):
         left -= len(chunk)
