@@ -1,0 +1,1 @@
+"""Learning and measuring: labelled cases, a simulated user, scores against references."""
