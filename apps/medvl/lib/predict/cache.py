@@ -71,21 +71,21 @@ class ByteBoundedCache(Generic[_Value]):
             waiting = self._being_made.get(key)
             if waiting is None:
                 self._misses += 1
-                self._being_made[key] = mine = Future()
+                self._being_made[key] = Future()
             else:
                 self._hits += 1
-        return waiting.result() if waiting is not None else self._make(key, make, mine)
+        return self._make(key, make) if waiting is None else waiting.result()
 
-    def _make(self, key: Hashable, make: Callable[[], _Value], promise: "Future[_Value]") -> _Value:
+    def _make(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
         try:
             value = make()
         except BaseException as error:
             with self._lock:
-                del self._being_made[key]
+                promise = self._being_made.pop(key)
             promise.set_exception(error)
             raise
         with self._lock:
-            del self._being_made[key]
+            promise = self._being_made.pop(key)
             self._keep(key, value)
         promise.set_result(value)
         return value

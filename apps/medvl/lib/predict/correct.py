@@ -92,7 +92,10 @@ def _carried(
     radius_mm = float(np.sqrt(change.sum() * row_mm * col_mm / np.pi))
     reach = int(radius_mm / plan.plane.spacing_mm[plan.plane.axis])
     nearby = replace(
-        plan, first=max(plan.first, click.index - reach), last=min(plan.last, click.index + reach)
+        plan,
+        first=max(plan.first, click.index - reach),
+        last=min(plan.last, click.index + reach),
+        is_bounded=False,
     )
     track = Track(masks={click.index: change})
     propagate(scan, nearby, track, how)

@@ -64,6 +64,7 @@ class ObjectPlan:
         first: the first slice that the object may reach.
         last: the last one.
         bounds: no voxel outside belongs to the object, on any slice.
+        is_bounded: a 3D box said so: the object lies on all of these slices.
     """
 
     plane: SlicePlane
@@ -73,6 +74,7 @@ class ObjectPlan:
     first: int
     last: int
     bounds: FrameBox
+    is_bounded: bool
 
 
 def bounding_box(mask: SliceMask) -> FrameBox:
@@ -109,6 +111,7 @@ def make_plan(volume: Volume, prompt: Prompt, axis: int | None) -> ObjectPlan:
         first=first,
         last=last,
         bounds=bounds,
+        is_bounded=bool(solid),
     )
 
 

@@ -4,23 +4,27 @@ Two ways to carry an object to the next slice: `reprompt` gives the network the 
 little larger; `memory` lets SAM2's memory attention find the object again, for weights trained for it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
+from scipy import ndimage
 
 from lib.model.volume_segmenter import SliceMemory
 from lib.predict.plan import FrameBox, ObjectPlan, bounding_box
-from lib.predict.scan import EmbeddedScan, SliceResult
+from lib.predict.scan import EmbeddedScan
 from lib.shapes import SliceMask
 
 MARGIN_VOXELS = 2
 """The box of the mask before grows by this much, so that an object may grow from slice to slice."""
+SMALLEST_SHARE = 0.25
+"""Parts of a slice's mask below this share of its largest part are not followed by a box of their own."""
+MIN_IOU = 0.75
+"""Predicted overlap below which a slice no longer shows the object. On the training cases 1 % of the slices
+that show it, and 70 % of those beyond its ends, are below."""
 MIN_OVERLAP = 0.25
 """Where consecutive masks overlap less than this (IoU), the network has jumped to something else."""
-MIN_IOU = 0.45
-"""Predicted overlap below which a slice no longer shows the object."""
 MAX_GROWTH = 2.5
 """A mask that becomes larger by more than this factor from one slice to the next has leaked."""
 
@@ -82,23 +86,47 @@ def propagate(scan: EmbeddedScan, plan: ObjectPlan, track: Track, how: Propagati
 def _by_box(scan: EmbeddedScan, plan: ObjectPlan, track: Track, seed: int, indices: Iterable[int]) -> None:
     before = track.masks[seed]
     for index in indices:
-        box = bounding_box(before).grown(MARGIN_VOXELS, plan.bounds)
-        if box.is_empty:
+        mask, iou = _next_by_box(scan, plan, before, index)
+        if not mask.any() or not (plan.is_bounded or _continues(mask, iou, before)):
             return
-        result = scan.decode(index, box=box)
-        mask = within(result.mask, plan.bounds)
-        if not _continues(result, mask, before):
-            return
-        track.add(index, mask, result.iou)
+        track.add(index, mask, iou)
         before = mask
 
 
-def _continues(result: SliceResult, mask: SliceMask, before: SliceMask) -> bool:
+def _next_by_box(
+    scan: EmbeddedScan, plan: ObjectPlan, before: SliceMask, index: int
+) -> tuple[SliceMask, float]:
+    """The object on the next slice and its predicted overlap: one box for each part of the mask before.
+
+    One box around separate parts, as the lobes of a liver, makes the network fill what lies between them.
+    """
+    mask, weighted_iou, area = np.zeros_like(before), 0.0, 0
+    for part in _parts(before):
+        box = bounding_box(part).grown(MARGIN_VOXELS, plan.bounds)
+        if box.is_empty:
+            continue
+        result = scan.decode(index, box=box)
+        drawn = within(result.mask, plan.bounds)
+        mask |= drawn
+        weighted_iou += result.iou * np.count_nonzero(drawn)
+        area += np.count_nonzero(drawn)
+    return mask, weighted_iou / area if area else np.nan
+
+
+def _parts(mask: SliceMask) -> Iterator[SliceMask]:
+    """The connected components that are not small beside the largest."""
+    labelled, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    sizes = np.bincount(labelled.ravel())[1:]
+    for number in range(1, count + 1):
+        if sizes[number - 1] >= SMALLEST_SHARE * sizes.max():
+            yield labelled == number
+
+
+def _continues(mask: SliceMask, iou: float, before: SliceMask) -> bool:
     """Whether a slice still shows the object of the slice before."""
-    if not mask.any() or result.iou < MIN_IOU:
-        return False
     overlap = np.count_nonzero(mask & before) / np.count_nonzero(mask | before)
-    return overlap >= MIN_OVERLAP and np.count_nonzero(mask) <= MAX_GROWTH * np.count_nonzero(before)
+    growth = np.count_nonzero(mask) / np.count_nonzero(before)
+    return iou >= MIN_IOU and overlap >= MIN_OVERLAP and growth <= MAX_GROWTH
 
 
 def _by_memory(scan: EmbeddedScan, plan: ObjectPlan, track: Track, seed: int, indices: Iterable[int]) -> None:
