@@ -8,6 +8,7 @@ with one clear line otherwise.
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -47,11 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _register(name: str, purpose: str) -> None:
     """Add a sub-command that hands all its arguments, `--help` included, to its own module."""
 
-    def run(context: typer.Context) -> None:
+    def run(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
         command = typer.main.get_command(importlib.import_module(f"lib.cli.{name}").app)
-        command.main(args=context.args, prog_name=f"medvl {name}")
+        command.main(args=arguments or [], prog_name=f"medvl {name}")
 
-    as_given = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+    as_given = {"ignore_unknown_options": True, "allow_interspersed_args": False}
     app.command(name, help=purpose, add_help_option=False, context_settings=as_given)(run)
 
 

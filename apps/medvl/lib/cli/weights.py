@@ -69,19 +69,21 @@ def fetch(
     ] = False,
 ) -> None:
     """Download weights once, check and convert them; does nothing where they are installed and unaltered."""
-    name = name or default_name()
-    if weights_state(find_entry(name, weights_dir), weights_dir) is WeightsState.VERIFIED:
+    entry = find_entry(name or default_name(), weights_dir)
+    name = entry.name
+    if weights_state(entry, weights_dir) is WeightsState.VERIFIED:
         _report("already installed", find_installed(name, weights_dir))
         return
     from lib.model.build import load_sam2  # noqa: PLC0415 - PyTorch takes seconds
     from lib.model.install import fetch_weights  # noqa: PLC0415
 
     console = Console()
-    with console.status(f"{name} ...") as status:
+    size = "" if entry.bytes is None else f" ({entry.bytes / 1e6:.0f} MB)"
+    with console.status(name) as status:
 
         def progress(step: str) -> None:
             console.print(f"{name}: {step}", highlight=False, markup=False)
-            status.update(f"{step} ...")
+            status.update(f"{step}{size} ...")
 
         record = fetch_weights(name, weights_dir, trust_first_use=trust_first_use, progress=progress)
         progress("loading once, strictly")
