@@ -104,9 +104,7 @@ def run_demo(output: Path, console: Console) -> list[Outcome]:
         studies = Path(folder) / "studies"
         studies.mkdir()
         shutil.copy(CACHE / data.image, studies)
-        console.print(
-            "Starting the server; the first request encodes slices, later ones find them in memory."
-        )
+        console.print("Starting the server. The first request on a slice encodes it, later ones do not.")
         with running_server(studies, output / "server.log") as address:
             client = MONAILabelClient(address, tmpdir=folder)
             outcomes = _segment_all(client, targets, volume, console)
@@ -139,6 +137,7 @@ def _segment_all(
             result, seconds_first = _segment(client, target, volume)
             _, seconds_later = _segment(client, target, volume)
             outcomes.append(Outcome(target, result, seconds_first, seconds_later))
+            progress.console.print(f"{target.organ.replace('_', ' ')}: Dice {outcomes[-1].dice:.3f}")
             progress.advance(task)
     return outcomes
 
