@@ -90,7 +90,7 @@ def test_what_cannot_be_fetched_is_one_line_on_stderr_and_status_one(medvl, argu
         ("weights", "fetch", "a", "b"),
         ("weights", "add", "mine"),
         ("weights", "add", "mine", "--file", "/nowhere.pt", "--config", "medsam2"),
-        ("wieghts",),
+        ("weight",),
         ("--colour",),
     ],
 )

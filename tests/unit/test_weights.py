@@ -188,6 +188,12 @@ def test_a_name_that_is_no_file_name_is_refused(entry, name):
         dataclasses.replace(entry, name=name)
 
 
+def test_a_weights_folder_that_cannot_be_written_is_said_in_a_sentence(entry, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(WeightsError, match=r"weights\.yaml cannot be stored"):
+        add_entry(entry, tmp_path / "file" / "weights")
+
+
 def test_added_weights_are_kept_beside_each_other(entry, folder):
     add_entry(dataclasses.replace(entry, name="second"), folder)
     assert list(list_entries(folder))[-2:] == ["mine", "second"]

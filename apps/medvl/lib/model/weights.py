@@ -20,7 +20,7 @@ import yaml
 
 from lib.errors import ConfigError, WeightsError
 from lib.model.config import CONFIG_DIR, parse, read_yaml
-from lib.model.sources import file_sha256
+from lib.model.sources import disk_errors, file_sha256
 
 DIRECTORY_VARIABLE = "MEDVL_WEIGHTS_DIR"
 """Environment variable that names another weights folder."""
@@ -255,10 +255,11 @@ def _trusted_path(weights_dir: Path) -> Path:
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with disk_errors(path.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
 
 
 def _current_sha256(path: Path) -> str:
