@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lib.model.config import load_segmenter_config
 from lib.model.sources import file_sha256
 from lib.model.weights import (
     CheckpointFormat,
@@ -107,7 +108,6 @@ def add(
     """Add weights of your own, such as a downloaded MedSAM2 checkpoint, if they fit the configuration."""
     from lib.model.build import build_sam2, load_strictly  # noqa: PLC0415 - PyTorch takes seconds
     from lib.model.checkpoint import read_checkpoint  # noqa: PLC0415
-    from lib.model.config import load_segmenter_config  # noqa: PLC0415
     from lib.model.install import fetch_weights  # noqa: PLC0415
 
     segmenter = load_segmenter_config(config)
