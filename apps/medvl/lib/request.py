@@ -121,6 +121,7 @@ class SegmentRequest:
         undo: answer with the mask of the step before.
         reset_state: forget earlier steps first.
         suffix: file format of the mask; None: as the scan's.
+        compress: whether an NRRD mask is compressed.
     """
 
     image: Path
@@ -136,6 +137,7 @@ class SegmentRequest:
     undo: bool = False
     reset_state: bool = False
     suffix: str | None = None
+    compress: bool = True
 
 
 def parse_params(text: str) -> dict[str, Any]:
@@ -186,6 +188,7 @@ def parse_request(fields: Mapping[str, Any]) -> SegmentRequest:
         undo=_flag(given, "undo"),
         reset_state=_flag(given, "reset_state"),
         suffix=_choice(given, "result_extension", RESULT_SUFFIXES),
+        compress=_flag(given, "result_compress", default=True),
     )
 
 
@@ -288,7 +291,7 @@ def _numbers(values: Sequence[Any], what: str) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _is_finite(value: float) -> bool:
+def _is_finite(value: int | float) -> bool:
     try:
         return math.isfinite(value)
     except OverflowError:  # a whole number too large for a float
@@ -380,9 +383,9 @@ def _text(given: Mapping[str, Any], name: str, limit: int) -> str:
     return value.strip()
 
 
-def _flag(given: Mapping[str, Any], name: str) -> bool:
-    value = given.get(name, False)
-    words = {"true": True, "false": False, "": False}
+def _flag(given: Mapping[str, Any], name: str, *, default: bool = False) -> bool:
+    value = given.get(name, default)
+    words = {"true": True, "false": False, "": default}
     value = words.get(value.lower(), value) if isinstance(value, str) else value
     if not isinstance(value, bool):
         raise InputError(f"{name} must be true or false; got {shorten(value)}.")

@@ -32,12 +32,13 @@ class ModelCard:
     weights_sha256: str
 
 
-def write_result(mask: Mask, suffix: str) -> Path:
+def write_result(mask: Mask, suffix: str, *, compress: bool = True) -> Path:
     """Write a mask to a new temporary file; whoever sends it removes it.
 
     Args:
         mask: on the scan's grid.
         suffix: decides the format.
+        compress: whether an NRRD file is compressed.
 
     Raises:
         InputError: the format cannot hold this mask.
@@ -46,7 +47,7 @@ def write_result(mask: Mask, suffix: str) -> Path:
     os.close(descriptor)
     path = Path(name)
     try:
-        write_mask(mask, path)
+        write_mask(mask, path, compress=compress)
     except BaseException:
         path.unlink(missing_ok=True)
         raise

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from monailabel.interfaces.tasks.infer_v2 import InferType
 
@@ -32,6 +32,7 @@ DESCRIPTION = (
 )
 
 
+@runtime_checkable
 class Segments(Protocol):
     """Anything that segments as `lib.predict.segment.Predictor` does."""
 
@@ -105,7 +106,8 @@ class InteractiveTask(MedVLTask):
         now_s = timed.step("pre", now_s)
         segmentation = self._undone(wanted, volume) if wanted.undo else self._segment(wanted, volume)
         now_s = timed.step("infer", now_s)
-        path = write_result(segmentation.mask, result_suffix(wanted.suffix, wanted.image))
+        suffix = result_suffix(wanted.suffix, wanted.image)
+        path = write_result(segmentation.mask, suffix, compress=wanted.compress)
         timed.step("write", now_s)
         logger.info("request %s: %d objects, %s", REQUEST_ID.get(), len(wanted.objects), timed.seconds)
         card = describe_mask(
