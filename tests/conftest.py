@@ -9,6 +9,8 @@ import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("lib", "beartype.beartype")
+
+pytest_plugins = ["scripted.fixtures"]
 # MONAI Label would import `lib` a second time when it loads an app, and `except PromptError` miss its own
 os.environ["MONAI_LABEL_RELOAD_APP_LIB"] = "false"
 # how long an example takes says nothing on a machine that is busy with other things
