@@ -6,6 +6,7 @@ one, superior (axial: anterior) is up. Pixels are square in millimetres, however
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
@@ -20,6 +21,9 @@ Colour = tuple[int, int, int]
 RESULT_RGB: Colour = (255, 149, 0)
 REFERENCE_RGB: Colour = (0, 208, 255)
 BOX_RGB: Colour = (255, 255, 255)
+_LETTER_RGB: Colour = (255, 255, 0)
+_DARK_EDGE: dict[str, Any] = {"stroke_width": 2, "stroke_fill": (0, 0, 0)}
+"""Keeps letters readable on bone."""
 PIXELS_PER_MM = 1.5
 MARGIN_PX = 34
 WINDOW_HU = (-160.0, 240.0)
@@ -168,8 +172,8 @@ def _letter_edges(panel: Image.Image, plane: _Plane) -> None:
     places = {(4, height // 2): (left, "lm"), (width - 4, height // 2): (right, "rm")}
     places |= {(width // 2, 4): (top, "mt"), (width // 2, height - 4): (bottom, "mb")}
     for position, (letter, anchor) in places.items():
-        draw.text(position, letter, fill=(255, 255, 0), font=font, anchor=anchor)
-    draw.text((4, 4), plane.name, fill=(255, 255, 0), font=font)
+        draw.text(position, letter, fill=_LETTER_RGB, font=font, anchor=anchor, **_DARK_EDGE)
+    draw.text((4, 4), plane.name, fill=_LETTER_RGB, font=font, **_DARK_EDGE)
 
 
 def _side_by_side(panels: list[Image.Image], title: str) -> Image.Image:
