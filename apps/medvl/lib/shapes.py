@@ -25,7 +25,7 @@ SliceMask = Bool[np.ndarray, "height width"]
 SliceLogits = Float[np.ndarray, "height width"]
 CanvasBatch = Float[Tensor, "batch 3 side side"]
 CanvasLogits = Float[Tensor, "batch 1 side side"]
-FeatureMap = Float[Tensor, "batch feature feature_h feature_w"]
+FeatureMap = Float[Tensor, "batch _feature _feature_h _feature_w"]
 Scores = Float[Tensor, " batch"]
 
 AnyArray = Shaped[np.ndarray, "..."]

@@ -20,6 +20,7 @@ from lib.shapes import BinaryMask, SliceMask
 EARLIER_LOGIT = 10.0
 """Certainty with which the earlier mask is given back to the network."""
 SMALLEST_RADIUS_MM = 3.0
+LARGEST_RADIUS_MM = 15.0
 """Of the disc that a click changes when the network sees nothing under it."""
 LARGEST_SHARE_REMOVED = 0.5
 """A negative click never takes more than this share of the slice's mask."""
@@ -74,11 +75,10 @@ def _change_on_slice(scan: EmbeddedScan, plan: ObjectPlan, before: SliceMask, cl
 
 
 def _disc(plan: ObjectPlan, changeable: SliceMask, position: tuple[int, int]) -> SliceMask:
-    """As far around a click as it is away from the border of what it may change."""
+    """Half-way from a click to the border of what it may change."""
     to_border = ndimage.distance_transform_edt(np.pad(changeable, 1), sampling=plan.plane.pixel_mm)
-    radius_mm = max(SMALLEST_RADIUS_MM, float(to_border[position[0] + 1, position[1] + 1]))
-    if changeable[position] and radius_mm > 10 * SMALLEST_RADIUS_MM:
-        radius_mm = 10 * SMALLEST_RADIUS_MM
+    half_way_mm = float(to_border[position[0] + 1, position[1] + 1]) / 2
+    radius_mm = np.clip(half_way_mm, SMALLEST_RADIUS_MM, LARGEST_RADIUS_MM)
     rows, cols = np.ogrid[: changeable.shape[0], : changeable.shape[1]]
     row_mm, col_mm = plan.plane.pixel_mm
     return ((rows - position[0]) * row_mm) ** 2 + ((cols - position[1]) * col_mm) ** 2 <= radius_mm**2

@@ -16,9 +16,10 @@ from lib.predict.plan import FrameBox, ObjectPlan, bounding_box
 from lib.predict.scan import EmbeddedScan
 from lib.shapes import SliceMask
 
-MARGIN_VOXELS = 2
+MARGIN_MM = 3.2
 """The box of the mask before grows by this much, so that an object may grow from slice to slice."""
-SMALLEST_SHARE = 0.25
+SMALLEST_MARGIN_VOXELS = 2
+SMALLEST_SHARE = 0.1
 """Parts of a slice's mask below this share of its largest part are not followed by a box of their own."""
 MIN_IOU = 0.75
 """Predicted overlap below which a slice no longer shows the object. On the training cases 1 % of the slices
@@ -102,7 +103,7 @@ def _next_by_box(
     """
     mask, weighted_iou, area = np.zeros_like(before), 0.0, 0
     for part in _parts(before):
-        box = bounding_box(part).grown(MARGIN_VOXELS, plan.bounds)
+        box = bounding_box(part).grown(_margin_voxels(plan), plan.bounds)
         if box.is_empty:
             continue
         result = scan.decode(index, box=box)
@@ -111,6 +112,10 @@ def _next_by_box(
         weighted_iou += result.iou * np.count_nonzero(drawn)
         area += np.count_nonzero(drawn)
     return mask, weighted_iou / area if area else np.nan
+
+
+def _margin_voxels(plan: ObjectPlan) -> int:
+    return max(SMALLEST_MARGIN_VOXELS, round(MARGIN_MM / min(plan.plane.pixel_mm)))
 
 
 def _parts(mask: SliceMask) -> Iterator[SliceMask]:
