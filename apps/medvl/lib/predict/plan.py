@@ -58,7 +58,7 @@ class ObjectPlan:
 
     Attributes:
         plane: how the scan's slices are shown.
-        boxes: slice to box; a 3D box stands on its middle slice.
+        boxes: slice to box; a 3D box alone stands on its middle slice, beside 2D boxes it only sets limits.
         clicks: in the order in which they were made, scribbles after clicks.
         earlier: the mask to correct as slices (D, H, W), or None.
         first: the first slice that the object may reach.
@@ -105,7 +105,7 @@ def make_plan(volume: Volume, prompt: Prompt, axis: int | None) -> ObjectPlan:
     earlier = None if prompt.earlier is None else plane.frames(prompt.earlier)
     return ObjectPlan(
         plane=plane,
-        boxes=key_box | flat,
+        boxes=flat or key_box,
         clicks=_frame_clicks(prompt.clicks, plane, volume) + _frame_clicks(prompt.scribble, plane, volume),
         earlier=earlier if earlier is not None and earlier.any() else None,
         first=first,
