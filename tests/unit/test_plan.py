@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from phantoms import marker_volume
 
 from lib.errors import PromptError
 from lib.predict.plan import FrameBox, make_plan
 from lib.prompt import Prompt, box_from_voxels, clicks_from_voxels
+from phantoms import marker_volume
 
 VOLUME = marker_volume("LPS").volume  # 40 x 36 x 28, shown as it lies in memory: rows are j, columns i
 
