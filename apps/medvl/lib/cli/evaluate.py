@@ -118,7 +118,8 @@ def _print_scores(rows: "list[Row]", split: str, clicks: int) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, NARROWEST_TABLE))
-    table = Table("case", "label", "kind", title=f"interactive, split {split}")
+    table = Table("case", "label", title=f"interactive, split {split}")
+    table.add_column("kind", no_wrap=True)
     for metric in METRICS:
         table.add_column(_HEADINGS[metric], justify="right", no_wrap=True)
     for row in rows:

@@ -7,6 +7,7 @@ are no surface.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,8 +53,6 @@ def surface_dice(
         spacing: voxel spacing along i, j, k, in the tolerance's unit.
         tolerance: in millimetres, or pixels for pictures.
     """
-    from monai.metrics import compute_surface_dice  # noqa: PLC0415 - MONAI takes seconds; Dice needs none of it
-
     if not reference.any() or not prediction.any():
         return 1.0 if reference.any() == prediction.any() else 0.0
     # Distances between the surfaces need no more than the box around both.
@@ -62,10 +61,7 @@ def surface_dice(
     masks = [mask[window] if flat is None else mask[window].squeeze(flat) for mask in (reference, prediction)]
     steps = [float(step) for axis, step in enumerate(spacing) if axis != flat]
     first, second = (torch.from_numpy(np.ascontiguousarray(mask))[None, None] for mask in masks)
-    value = compute_surface_dice(
-        first, second, [tolerance], include_background=True, spacing=steps, use_subvoxels=True
-    )
-    return float(value)
+    return _monai_surface_dice(first, second, tolerance, steps)
 
 
 def overlap(
@@ -90,6 +86,20 @@ def mean_of(values: Sequence[float | None]) -> float | None:
     """The mean of what was measured; None if nothing was."""
     measured = [value for value in values if value is not None and math.isfinite(value)]
     return sum(measured) / len(measured) if measured else None
+
+
+def _monai_surface_dice(
+    first: torch.Tensor, second: torch.Tensor, tolerance: float, spacing: list[float]
+) -> float:
+    with warnings.catch_warnings():
+        # Of MONAI's own making: nothing that a user who reads scores could act on.
+        warnings.filterwarnings("ignore", message="(?s).*(always_return_as_numpy|pkg_resources)")
+        from monai.metrics import compute_surface_dice  # noqa: PLC0415 - MONAI takes seconds; Dice needs none
+
+        value = compute_surface_dice(
+            first, second, [tolerance], include_background=True, spacing=spacing, use_subvoxels=True
+        )
+    return float(value)
 
 
 def _flat_axis(shape: tuple[int, ...]) -> int | None:
