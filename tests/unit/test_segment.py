@@ -161,6 +161,14 @@ def test_a_click_is_always_honoured_even_where_the_network_sees_nothing():
     assert removed.of("x").any()
 
 
+def test_a_positive_click_in_a_vast_bright_region_does_not_leak_into_it():
+    volume, first, _ = two_blobs()
+    bright = Volume(np.full_like(volume.voxels, 200), volume.affine, Modality.CT)
+    mask = predictor().segment(bright, {"x": clicked(bright, [(26, 24, 10)], earlier=first)}).mask.of("x")
+    assert mask[26, 24, 10]
+    assert np.count_nonzero(mask & ~first) < np.count_nonzero(first)
+
+
 def test_separate_parts_are_each_followed():
     volume, first, second = two_blobs()
     low, high = np.argwhere(first | second).min(axis=0), np.argwhere(first | second).max(axis=0)

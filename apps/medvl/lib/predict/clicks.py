@@ -44,8 +44,13 @@ def segment_click(scan: EmbeddedScan, plan: ObjectPlan, click: FrameClick) -> Ca
     if scan.segmenter.config.knows(TrainedPrompt.CLICK):
         result = scan.decode(click.index, clicks=(click,))
         return Candidate(result.mask, result.iou, result.iou)
+    return next(iter(candidates(scan, plan, click)), None)
+
+
+def candidates(scan: EmbeddedScan, plan: ObjectPlan, click: FrameClick) -> list[Candidate]:
+    """All that a click could mean, the most certain first."""
     found = [candidate for candidate in _candidates(scan, plan, click) if candidate is not None]
-    return max(found, key=lambda candidate: candidate.score, default=None)
+    return sorted(found, key=lambda candidate: candidate.score, reverse=True)
 
 
 def _candidates(scan: EmbeddedScan, plan: ObjectPlan, click: FrameClick) -> Iterator[Candidate | None]:

@@ -5,13 +5,14 @@ a client may send all clicks every time. A correction is one connected component
 rule of VISTA3D, He et al. 2024).
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 
 from lib.model.config import TrainedPrompt
-from lib.predict.clicks import component_at, segment_click
+from lib.predict.clicks import candidates, component_at
 from lib.predict.plan import FrameClick, ObjectPlan
 from lib.predict.propagate import Propagation, Track, propagate, stacked
 from lib.predict.scan import EmbeddedScan
@@ -22,8 +23,8 @@ EARLIER_LOGIT = 10.0
 SMALLEST_RADIUS_MM = 3.0
 LARGEST_RADIUS_MM = 15.0
 """Of the disc that a click changes when the network sees nothing under it."""
-LARGEST_SHARE_REMOVED = 0.5
-"""A negative click never takes more than this share of the slice's mask."""
+LARGEST_SHARE = 0.5
+"""A click never adds or takes more than this share of the object's area, so that it cannot leak away."""
 
 
 def correct(
@@ -45,7 +46,7 @@ def correct(
     if frames[position] == click.positive:
         return frames
     current = frames if not click.positive else ~frames
-    change = _change_on_slice(scan, plan, frames[click.index], click)
+    change = _change_on_slice(scan, plan, frames, click)
     carried = _carried(scan, plan, change, click, how) & current
     carried[click.index] = change
     for other in plan.clicks:
@@ -55,23 +56,35 @@ def correct(
     return frames | component if click.positive else frames & ~component
 
 
-def _change_on_slice(scan: EmbeddedScan, plan: ObjectPlan, before: SliceMask, click: FrameClick) -> SliceMask:
-    """What a click adds to or removes from the mask of its slice."""
-    position = (click.row, click.col)
+def _change_on_slice(
+    scan: EmbeddedScan, plan: ObjectPlan, frames: BinaryMask, click: FrameClick
+) -> SliceMask:
+    """What a click adds to or removes from the mask of its slice: the most certain that is not too much."""
+    before, position = frames[click.index], (click.row, click.col)
     changeable = ~before if click.positive else before
+    most = _largest_change(frames, click)
+    for meant in _meant(scan, plan, before, click):
+        change = component_at(meant & changeable, position)
+        if change.any() and np.count_nonzero(change) <= most:
+            return change
+    return _disc(plan, changeable, position) & changeable
+
+
+def _largest_change(frames: BinaryMask, click: FrameClick) -> float:
+    """In voxels; on a slice that the mask does not reach yet, as much as on its largest slice."""
+    area = np.count_nonzero(frames[click.index])
+    return LARGEST_SHARE * area if area else float(frames.sum(axis=(1, 2)).max())
+
+
+def _meant(scan: EmbeddedScan, plan: ObjectPlan, before: SliceMask, click: FrameClick) -> Iterator[SliceMask]:
+    """What the click could mean on its slice: voxels to add or, for a negative click, to remove."""
     if scan.segmenter.config.knows(TrainedPrompt.CLICK):
         clicks = tuple(other for other in plan.clicks if other.index == click.index)
         logits = np.where(before, EARLIER_LOGIT, -EARLIER_LOGIT).astype(np.float32)
         drawn = scan.decode(click.index, clicks=clicks, mask_logits=logits).mask
-        meant = drawn if click.positive else ~drawn
+        yield drawn if click.positive else ~drawn
     else:
-        candidate = segment_click(scan, plan, replace(click, positive=True))
-        meant = np.zeros_like(before) if candidate is None else candidate.mask
-    change = component_at(meant & changeable, position)
-    too_much = not click.positive and change.sum() > LARGEST_SHARE_REMOVED * before.sum()
-    if change.any() and not too_much:
-        return change
-    return _disc(plan, changeable, position) & changeable
+        yield from (candidate.mask for candidate in candidates(scan, plan, click))
 
 
 def _disc(plan: ObjectPlan, changeable: SliceMask, position: tuple[int, int]) -> SliceMask:
