@@ -59,9 +59,7 @@ def test_an_uploaded_scan_is_segmented_and_not_kept(server, studies, tmp_path):
 
 def test_a_picture_uploaded_as_cvat_does_comes_back_as_a_picture(server, studies):
     upload = {"file": ("frame.png", (studies / "picture.png").read_bytes())}
-    response = infer(
-        server, "", "image", files=upload, roi=[8, 4, 40, 20], foreground=[[15, 8]]
-    )
+    response = infer(server, "", "image", files=upload, roi=[8, 4, 40, 20], foreground=[[15, 8]])
     assert np.asarray(Image.open(io.BytesIO(response.content))).shape == (40, 60)
 
 
