@@ -24,6 +24,12 @@ def test_an_outlier_does_not_darken_a_magnetic_resonance_image(rng):
     assert window.high == pytest.approx(200, abs=2)
 
 
+def test_a_window_can_follow_a_cts_own_contrast_without_its_air(rng):
+    values = np.concatenate([np.full(5000, -1000.0), rng.uniform(20, 120, 9999)])
+    window = choose_window(volume(values, Modality.CT), "data")
+    assert (window.low, window.high) == (pytest.approx(20, abs=2), pytest.approx(120, abs=2))
+
+
 def test_pictures_are_shown_as_they_are():
     window = choose_window(volume([30, 90], Modality.DISPLAY), None)
     assert (window.low, window.high) == (0.0, 255.0)

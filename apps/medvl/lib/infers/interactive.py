@@ -21,7 +21,7 @@ from lib.prompt import Prompt
 from lib.request import AUTO, AXES, SegmentRequest, parse_request
 from lib.response import ModelCard, describe_mask, result_suffix, write_result
 from lib.settings import Settings
-from lib.transforms.intensity import CT_WINDOWS
+from lib.transforms.intensity import WINDOW_NAMES
 from lib.volume import Volume
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ def viewer_options(settings: Settings) -> dict[str, Any]:
         "text": "",
         "axis": list(AXES[:4]),
         "propagation": [kind.value for kind in kinds],
-        "window": [AUTO, *CT_WINDOWS],
+        "window": [AUTO, *WINDOW_NAMES],
         "reset_state": False,
     }
 

@@ -57,6 +57,11 @@ CT_WINDOWS = {
     )
 }
 """Presets for CT, level and width in HU."""
+FROM_DATA = "data"
+"""The window that follows from the scan's own values, for any modality."""
+WINDOW_NAMES = (*CT_WINDOWS, FROM_DATA)
+_AIR_HU = -500
+"""Below lies air around and inside of the body, which says nothing about contrast."""
 
 
 def choose_window(volume: Volume, name: str | None) -> Window:
@@ -64,15 +69,18 @@ def choose_window(volume: Volume, name: str | None) -> Window:
 
     Args:
         volume: the scan.
-        name: a CT preset; None: soft tissue for CT, percentiles for MR, 0 to 255 for display values.
+        name: a CT preset, or `data` for percentiles of the scan's own values; None: soft tissue for CT,
+            percentiles for MR, 0 to 255 for display values.
 
     Raises:
-        PromptError: an unknown preset, or a preset for a scan that is not CT.
+        PromptError: an unknown window, or a preset for a scan that is not CT.
     """
     if name is None:
         return _default_window(volume)
+    if name == FROM_DATA:
+        return _window_from_data(volume)
     if name not in CT_WINDOWS:
-        raise PromptError(f"Unknown window {name[:40]!r}; allowed are {', '.join(CT_WINDOWS)}.")
+        raise PromptError(f"Unknown window {name[:40]!r}; allowed are {', '.join(WINDOW_NAMES)}.")
     if volume.modality is not Modality.CT:
         raise PromptError(f"Window {name!r} is for CT; this scan is {volume.modality.value}: leave it out.")
     return CT_WINDOWS[name]
@@ -83,15 +91,24 @@ def _default_window(volume: Volume) -> Window:
         return CT_WINDOWS["soft_tissue"]
     if volume.modality is Modality.DISPLAY:
         return Window("display", 0.0, 255.0)
-    return percentile_window(volume.voxels)
+    return _window_from_data(volume)
 
 
-def percentile_window(voxels: Voxels) -> Window:
-    """The range between the 0.5th and 99.5th percentile of the values above zero (of all, if none is)."""
+def _window_from_data(volume: Volume) -> Window:
+    return percentile_window(volume.voxels, above=_AIR_HU if volume.modality is Modality.CT else 0)
+
+
+def percentile_window(voxels: Voxels, above: float) -> Window:
+    """The range between the 0.5th and 99.5th percentile of the values above a bound (of all, if none is).
+
+    Args:
+        voxels: shape (C, I, J, K).
+        above: values up to this one do not count.
+    """
     stride = max(1, voxels.size // _MAX_SAMPLES)
     sample = voxels.reshape(-1)[::stride]
-    positive = sample[sample > 0]
-    low, high = np.percentile(positive if positive.size else sample, MR_PERCENTILES)
+    counted = sample[sample > above]
+    low, high = np.percentile(counted if counted.size else sample, MR_PERCENTILES)
     if high <= low:
         high = low + 1.0
     return Window("percentile", float(low), float(high))
