@@ -98,7 +98,7 @@ def _window_from_data(volume: Volume) -> Window:
     return percentile_window(volume.voxels, above=_AIR_HU if volume.modality is Modality.CT else 0)
 
 
-def percentile_window(voxels: Voxels, above: float) -> Window:
+def percentile_window(voxels: Voxels, above: int) -> Window:
     """The range between the 0.5th and 99.5th percentile of the values above a bound (of all, if none is).
 
     Args:
