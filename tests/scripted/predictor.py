@@ -16,6 +16,10 @@ from lib.volume import Volume
 BRIGHT = 150
 """Above this a voxel belongs to something; in the scan's own unit."""
 
+SLOW = "slow"
+"""A prompt with this text takes its time."""
+SLOW_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class ScriptedPredictor:
@@ -31,7 +35,8 @@ class ScriptedPredictor:
         self, volume: Volume, prompts: Mapping[str, Prompt], options: SegmentOptions | None = None
     ) -> Segmentation:
         """As `lib.predict.segment.Predictor.segment`."""
-        time.sleep(self.seconds)
+        is_slow = any(prompt.text == SLOW for prompt in prompts.values())
+        time.sleep(SLOW_SECONDS if is_slow else self.seconds)
         masks = {name: _draw(volume, prompt) for name, prompt in prompts.items()}
         confidence = dict.fromkeys(masks, 0.5)
         return Segmentation(

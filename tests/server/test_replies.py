@@ -2,6 +2,8 @@
 
 import io
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import nibabel
 import numpy as np
@@ -12,6 +14,7 @@ from requests_toolbelt.multipart.decoder import MultipartDecoder
 
 from phantoms import marker_volume
 from scripted.client import infer, mask_of
+from scripted.predictor import SLOW
 from scripted.studies import phantom_of
 
 pytestmark = pytest.mark.server
@@ -145,3 +148,16 @@ def test_ohif_is_served_with_its_nested_files_and_its_own_addresses(server):
 
 def test_every_answer_has_a_number_that_the_log_knows(server):
     assert len(infer(server, box=BOX).headers["x-request-id"]) == 12
+
+
+def test_a_full_server_says_when_to_try_again_and_still_answers_questions(server):
+    """Two run and six wait, as the fixture starts it."""
+    with ThreadPoolExecutor(9) as pool:
+        replies = [pool.submit(infer, server, text=SLOW, box=BOX) for _ in range(9)]
+        started_s = time.perf_counter()
+        assert requests.get(f"{server}/info/", timeout=60).ok
+        assert time.perf_counter() - started_s < 1
+    statuses = sorted(reply.result().status_code for reply in replies)
+    assert statuses == [200] * 8 + [503]
+    (full,) = (reply.result() for reply in replies if reply.result().status_code == 503)
+    assert int(full.headers["retry-after"]) > 0

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 
-from lib.errors import InputError, NotFoundError
+from lib.errors import ConfigError, InputError, NotFoundError
 from lib.formats import read_volume, write_volume
 from lib.server.catalog import CATALOG_NAME, split_name
 from lib.server.datastore import StudiesDatastore
@@ -250,6 +250,16 @@ def test_another_process_of_the_app_loses_no_change_of_this_one(folder, store):
     assert {"one": 1, "two": 2}.items() <= store.get_image_info("ct").items()
 
 
+def test_a_folder_that_cannot_be_written_is_shown_and_left_as_it_is(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    before = sorted(folder.rglob("*"))
+    store = StudiesDatastore(folder)
+    assert "ct" in store.list_images()
+    with pytest.raises(ConfigError, match="cannot be written"):
+        store.save_label("ct", label_file(tmp_path / "up"), "final", {})
+    assert sorted(folder.rglob("*")) == before
+
+
 SAVE_FOREVER = """
 import sys
 from pathlib import Path
@@ -268,7 +278,7 @@ def test_labels_are_whole_after_kill_9_at_any_moment_while_saving(tmp_path, rng)
 
 
 def test_labels_are_whole_after_kill_9_while_saving(tmp_path, rng):
-    kill_while_saving(tmp_path, rng, rounds=3)
+    kill_while_saving(tmp_path, rng, rounds=2)
 
 
 def kill_while_saving(tmp_path: Path, rng: np.random.Generator, rounds: int) -> None:

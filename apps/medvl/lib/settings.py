@@ -14,7 +14,7 @@ from typing import Any
 from lib.errors import ConfigError
 from lib.model.weights import default_name, default_weights_dir
 from lib.predict.propagate import Propagation
-from lib.transforms.intensity import CT_WINDOWS
+from lib.transforms.intensity import WINDOW_NAMES
 
 MONAI_LABEL_KEYS = frozenset(
     {
@@ -77,7 +77,7 @@ class Settings:
     interaction_cache_mb: int = 256
     session_minutes: float = 60.0
     max_sessions: int = 64
-    max_concurrent_inferences: int = 2
+    max_concurrent_inferences: int = 4
     queue_limit: int = 16
     propagation: Propagation = Propagation.REPROMPT
     window: str = ""
@@ -87,9 +87,9 @@ class Settings:
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"The setting {name} must be {least} or more; got {getattr(self, name)}.")
-        if self.window and self.window not in CT_WINDOWS:
+        if self.window and self.window not in WINDOW_NAMES:
             raise ConfigError(
-                f"The setting window must be empty or one of {sorted(CT_WINDOWS)}; got {self.window!r}."
+                f"The setting window must be empty or one of {sorted(WINDOW_NAMES)}; got {self.window!r}."
             )
 
 

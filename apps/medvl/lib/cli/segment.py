@@ -14,6 +14,7 @@ from lib.predict import load_predictor
 from lib.predict.propagate import Propagation
 from lib.predict.segment import Segmentation, SegmentOptions
 from lib.prompt import Prompt, box_from_voxels, clicks_from_voxels
+from lib.request import RESULT_SUFFIXES
 from lib.response import result_suffix
 from lib.settings import Settings
 from lib.volume import Volume
@@ -47,7 +48,7 @@ def segment(  # noqa: PLR0913, PLR0917 - the command's own options
 ) -> None:
     """Draw one object in 3D and write its mask on the image's own grid."""
     settings = Settings() if weights is None else Settings(weights=weights)
-    target = output or default_output(image)
+    target = _checked_output(output or default_output(image))
     volume = read_volume(image)
     prompt = make_prompt(point or [], box or [], text, volume)
     predictor = load_predictor(
@@ -89,6 +90,17 @@ def make_prompt(points: list[str], boxes: list[str], text: str, volume: Volume) 
         ),
         text=text,
     )
+
+
+def _checked_output(target: Path) -> Path:
+    """Say so before the work is done, not after."""
+    if not target.name.lower().endswith(RESULT_SUFFIXES):
+        raise VolumeError(
+            f"The mask's file must end with one of {', '.join(RESULT_SUFFIXES)}; got {target.name}."
+        )
+    if not target.parent.is_dir():
+        raise VolumeError(f"The folder {target.parent} for the mask is not there; make it first.")
+    return target
 
 
 def default_output(image: Path) -> Path:

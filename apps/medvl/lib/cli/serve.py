@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,8 +23,10 @@ _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _TEMPORARY_PREFIX = "medvl-serve-"
 _STOP_TIMEOUT_S = 5
 _CONF_OPTIONS = ("--conf", "-c")
-_CHATTY = ("monailabel", "monai", "filelock", "PIL", "httpx", "timeloop", "schedule")
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_CHATTY = ("monailabel", "monai", "filelock", "PIL", "httpx", "schedule")
 
+logger = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False)
 
 
@@ -88,29 +91,58 @@ def run_server(studies: str, host: str, port: int, conf: dict[str, str], app_dir
         The exit status.
 
     Raises:
-        ConfigError: a setting is wrong, or the folder is no folder.
+        ConfigError: a setting is wrong, the folder is no folder, or the port is taken.
     """
+    from lib.settings import parse_settings  # noqa: PLC0415 - seconds, which --help need not wait for
+
+    parse_settings(conf)
+    studies = _checked_studies(studies)
+    _check_port(host, port)
+    _begin_log(host)
+    with _own_temporary_folder():
+        _tell_monai_label(studies, port, conf, app_dir)
+        return _listen(host, port)
+
+
+def _listen(host: str, port: int) -> int:
+    import uvicorn  # noqa: PLC0415 - late, as all that reads MONAI Label's settings
+
+    from lib.server.asgi import create_app  # noqa: PLC0415
+
+    try:
+        uvicorn.run(
+            create_app(),
+            host=host,
+            port=port,
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=_STOP_TIMEOUT_S,
+        )
+    except SystemExit as end:  # how uvicorn says that it cannot start, and what _leave_cleanly raises
+        return 1 if end.code else 0
+    return 0
+
+
+def _begin_log(host: str) -> None:
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, stream=sys.stderr)
     for name in _CHATTY:  # their lines at level INFO hold paths, users and prompts
         logging.getLogger(name).setLevel(logging.WARNING)
-    with _own_temporary_folder():
-        _tell_monai_label(_checked_studies(studies), port, conf, app_dir)
-        import uvicorn  # noqa: PLC0415 - late, as all that reads MONAI Label's settings
+    logging.getLogger("timeloop").disabled = True  # it sets its own level
+    if host not in _LOOPBACK:
+        logger.warning("listening on %s: whoever reaches it can read all studies and change labels", host)
 
-        from lib.server.asgi import create_app  # noqa: PLC0415
 
+def _check_port(host: str, port: int) -> None:
+    """Say so before the seconds that starting takes."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            uvicorn.run(
-                create_app(),
-                host=host,
-                port=port,
-                access_log=False,
-                log_config=None,
-                timeout_graceful_shutdown=_STOP_TIMEOUT_S,
-            )
-        except SystemExit as end:  # how uvicorn says that it cannot listen, and what _leave_cleanly raises
-            return int(end.code or 0)
-    return 0
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"The server cannot listen on {host} port {port} ({error.strerror}); choose another --port."
+            ) from error
 
 
 def _checked_studies(studies: str) -> str:
@@ -123,7 +155,11 @@ def _checked_studies(studies: str) -> str:
 
 
 def _tell_monai_label(studies: str, port: int, conf: dict[str, str], app_dir: Path) -> None:
-    """MONAI Label reads the environment when it is imported, and so do processes that it starts."""
+    """MONAI Label reads the environment when it is imported, and so do processes that it starts.
+
+    The environment's own programs come first, so that MONAI Label finds dcmqi there and fetches none.
+    """
+    programs = str(Path(sys.executable).parent)
     os.environ.update(
         MONAI_LABEL_APP_DIR=str(app_dir),
         MONAI_LABEL_STUDIES=studies,
@@ -131,6 +167,7 @@ def _tell_monai_label(studies: str, port: int, conf: dict[str, str], app_dir: Pa
         MONAI_LABEL_SERVER_PORT=str(port),
         MONAI_LABEL_RELOAD_APP_LIB="false",
         MONAI_LABEL_TRACKING_ENABLED="false",
+        PATH=os.pathsep.join(filter(None, (programs, os.environ.get("PATH")))),
         PYTHONPATH=os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(app_dir)))),
     )
 

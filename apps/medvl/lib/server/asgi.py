@@ -31,6 +31,7 @@ from lib.server.answers import install_error_answers
 from lib.server.gate import InferenceGate
 from lib.server.guard import check_names
 from lib.server.infer_route import infer_router
+from lib.server.proxy import proxy_router
 from lib.settings import Settings, parse_settings
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def create_app() -> FastAPI:
     gate = InferenceGate(settings.max_concurrent_inferences, settings.queue_limit)
     app = FastAPI(title="MedVL", docs_url="/docs", redoc_url=None, lifespan=_lifespan(instance, gate))
     app.include_router(infer_router(app_instance, gate))
+    app.include_router(proxy_router(instance.studies))
     for module in UPSTREAM:
         app.include_router(in_threads(module.router), dependencies=[Depends(check_names)])
     app.mount("/ohif", Viewer(directory=_STATIC / "ohif", html=True))

@@ -2,23 +2,17 @@
 
 import asyncio
 import contextvars
-import logging
-import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from lib.errors import CapacityError
 
-logger = logging.getLogger(__name__)
-
-_NICENESS = 10
 _Result = TypeVar("_Result")
 
 
 class InferenceGate:
-    """Runs jobs in a few threads of lower priority, and refuses those for which there is no room to wait.
+    """Runs jobs in a few threads, and refuses those for which there is no room to wait.
 
     Args:
         max_running: jobs at the same time.
@@ -28,7 +22,7 @@ class InferenceGate:
     def __init__(self, max_running: int, queue_limit: int) -> None:
         self._capacity = max_running + queue_limit
         self._accepted = 0
-        self._pool = ThreadPoolExecutor(max_running, thread_name_prefix="inference", initializer=_step_back)
+        self._pool = ThreadPoolExecutor(max_running, thread_name_prefix="inference")
 
     async def run(self, job: Callable[[], _Result]) -> _Result:
         """Run a job when its turn comes.
@@ -50,11 +44,3 @@ class InferenceGate:
     def close(self) -> None:
         """Take no more jobs; those that wait are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _step_back() -> None:
-    """Inference uses whole cores; whoever answers a short question goes first."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-    except (AttributeError, OSError):  # not Linux, or not allowed
-        logger.debug("inference threads keep the normal priority")

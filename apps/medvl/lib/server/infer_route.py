@@ -107,10 +107,11 @@ def run_inference(app: MONAILabelApp, call: InferCall) -> InferResult:
     Raises:
         MedVLError: whatever is wrong with the call.
     """
-    if call.model not in app.info()["models"]:
+    models = app.info()["models"]
+    if call.model not in models:
         raise NotFoundError(
             f"There is no model {call.model[:40]!r}; GET /info/ lists those that are ready: "
-            f"{', '.join(app.info()['models']) or 'none'}."
+            f"{', '.join(models) or 'none'}."
         )
     with ExitStack() as uploads:
         request = dict(call.params) | {"model": call.model, **_image_fields(app, call, uploads)}
