@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import requests
 from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, Response
 from monailabel.config import settings
 from monailabel.endpoints.infer import ResultType
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore
 from monailabel.utils.others.generic import get_mime_type
 from requests_toolbelt import MultipartEncoder
 
-from lib.errors import GoneError, NotFoundError, PromptError, RequestError
+from lib.errors import CapacityError, GoneError, NotFoundError, PromptError, RequestError
 from lib.formats import read_volume, write_mask
 from lib.mask import Mask
 from lib.request import parse_params
@@ -159,10 +161,20 @@ def _image_fields(app: MONAILabelApp, call: InferCall, uploads: ExitStack) -> di
         raise RequestError(
             "The request names no image; give image or session_id in the address, or upload a file."
         )
-    uri = app.datastore().get_image_uri(checked_name(call.image, "image id"))
+    return {"image": _stored_image(app.datastore(), checked_name(call.image, "image id"))}
+
+
+def _stored_image(datastore: Datastore, image_id: str) -> str:
+    """The path of an image of the datastore, which may have to be fetched from a DICOMweb server first."""
+    try:
+        uri = datastore.get_image_uri(image_id)
+    except requests.RequestException as error:
+        raise CapacityError("The DICOMweb server does not answer; try again later.", 30) from error
+    except IndexError:  # MONAI Label takes the first of the series that the server found
+        uri = ""
     if not uri:
-        raise NotFoundError(f"There is no image {call.image[:40]!r}; GET /datastore/?output=all lists them.")
-    return {"image": uri}
+        raise NotFoundError(f"There is no image {image_id[:40]!r}; GET /datastore/?output=all lists them.")
+    return str(uri)
 
 
 @contextmanager
