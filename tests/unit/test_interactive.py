@@ -1,6 +1,7 @@
 """The interactive task, from a request as clients form it to the file and the document that they read."""
 
 import re
+import tempfile
 import threading
 from pathlib import Path
 from typing import ClassVar
@@ -159,14 +160,33 @@ def test_an_axis_by_its_anatomical_name_is_found_on_any_scan(ask, recording):
     assert [options.axis for options in recording.options] == [2, 0, 1]  # ASR: i front, j up, k right
 
 
-def test_an_uploaded_scribble_is_clicks_of_both_signs(ask, recording, tmp_path):
+@pytest.fixture
+def upload(tmp_path, monkeypatch):
+    """Where the server puts a file that comes with a request."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with tempfile.NamedTemporaryFile(suffix=".nii.gz") as file:
+        yield Path(file.name)
+
+
+def test_a_path_that_is_no_upload_is_not_read_as_scribbles(task, studies):
+    request = {"image": str(studies / "ct.nii.gz"), "scribbles": str(studies / "ct.nii.gz")}
+    assert refusal_of(task, request).status_code == 404
+
+
+def test_under_monai_labels_own_launcher_an_uploaded_label_map_is_scribbles(ask, recording, upload):
+    write_mask(Mask(PHANTOM.marker_mask.astype(np.uint8), PHANTOM.volume.affine, {"x": 1}), upload)
+    ask(label=str(upload))
+    assert recording.prompts[-1]["object"].scribble.positive.all()
+
+
+def test_an_uploaded_scribble_is_clicks_of_both_signs(ask, recording, upload):
     strokes = np.zeros(PHANTOM.volume.shape, dtype=np.uint8)
     strokes[PHANTOM.marker_mask] = 5
     strokes[0, :3, 0] = 4
     names = {str(value): value for value in range(1, 6)}
-    write_mask(Mask(strokes, PHANTOM.volume.affine, names), tmp_path / "strokes.nii.gz")
+    write_mask(Mask(strokes, PHANTOM.volume.affine, names), upload)
     meaning = [{"name": "background_scribbles", "id": 4}, {"name": "foreground_scribbles", "id": 5}]
-    ask(scribbles=str(tmp_path / "strokes.nii.gz"), label_info=meaning)
+    ask(scribbles=str(upload), label_info=meaning)
     scribble = recording.prompts[-1]["object"].scribble
     assert (~scribble.positive).sum() == 3
     assert 0 < scribble.positive.sum() <= 500

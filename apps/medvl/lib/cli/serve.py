@@ -55,7 +55,6 @@ def serve(
         if not equals:
             raise ConfigError(f"--conf needs a key and a value; got {pair!r} alone.")
         settings[key] = value
-    signal.signal(signal.SIGTERM, _leave_cleanly)  # uvicorn raises the signal again when it has finished
     status = run_server(studies, host, port, settings)
     logging.shutdown()
     os._exit(status)  # an inference that still runs cannot be stopped, and nobody waits for it any more
@@ -109,6 +108,7 @@ def _listen(host: str, port: int) -> int:
 
     from lib.server.asgi import create_app  # noqa: PLC0415
 
+    signal.signal(signal.SIGTERM, _leave_cleanly)  # uvicorn raises the signal again when it has finished
     try:
         uvicorn.run(
             create_app(),

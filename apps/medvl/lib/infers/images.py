@@ -74,18 +74,26 @@ def _lies_in(path: Path, root: Path) -> bool:
 
 
 def with_uploaded_label(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """MONAI Label's own launcher says `label` to an uploaded label map, as viewers do to a name."""
-    label = fields.get("label")
-    is_file = isinstance(label, str) and "\0" not in label and _is_upload(Path(label))
-    if not is_file or not Path(str(label)).is_file():
+    """Fields whose `scribbles` is an uploaded label map, if there is one.
+
+    MONAI Label's own launcher says `label` to an upload, as viewers do to the name of a structure.
+
+    Raises:
+        NotFoundError: `scribbles` is a path of another kind, which only a client can have sent.
+    """
+    label, scribbles = fields.get("label"), fields.get("scribbles")
+    if scribbles is not None and not _is_upload(Path(str(scribbles))):
+        raise NotFoundError("There is no such upload; send the label map with the request.")
+    if not isinstance(label, str) or not _is_upload(Path(label)):
         return dict(fields)
     return {key: value for key, value in fields.items() if key != "label"} | {"scribbles": label}
 
 
 def _is_upload(path: Path) -> bool:
-    """MONAI Label's own launcher puts uploads into the folder for temporary files, under a random name."""
-    is_there = path.parent.resolve() == Path(tempfile.gettempdir()).resolve()
-    return is_there and re.fullmatch(r"tmp[a-z0-9_]{8}(\.[A-Za-z0-9.]+)?", path.name) is not None
+    """Uploads lie directly in the folder for temporary files, under a random name."""
+    if re.fullmatch(r"tmp[a-z0-9_]{8}(\.[A-Za-z0-9.]+)?", path.name) is None or "\0" in str(path):
+        return False
+    return path.is_file() and path.parent.resolve() == Path(tempfile.gettempdir()).resolve()
 
 
 def _version(path: Path) -> tuple[tuple[str, int, int], ...]:

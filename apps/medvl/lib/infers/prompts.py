@@ -5,6 +5,7 @@ All other coordinates must lie inside.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from lib.volume import Modality, Volume
 
 MAX_SCRIBBLE_POINTS = 500
 """Of each sign; a scribble's voxels are thinned evenly to so many."""
+BARE_SUFFIX = ".bin"
+"""Of uploaded voxels without any header."""
 _FOREGROUND_NAMES = ("foreground_scribbles", "foreground", "positive")
 _BACKGROUND_NAMES = ("background_scribbles", "background", "negative")
 _WORLD_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -125,11 +128,23 @@ def _scribble(request: SegmentRequest, volume: Volume) -> Clicks:
         return Clicks()
     if len(request.objects) > 1:
         raise PromptError("A scribble belongs to one object; send one object at a time.")
-    values = read_mask(request.scribbles, volume)
+    is_bare = request.scribbles.suffix == BARE_SUFFIX
+    values = _bare_voxels(request.scribbles, volume) if is_bare else read_mask(request.scribbles, volume)
     positive, negative = _scribble_values(request, int(values.max()))
     return clicks_from_voxels(
         _thinned(values == positive), _thinned(values == negative), volume.shape, volume.affine
     )
+
+
+def _bare_voxels(path: Path, volume: Volume) -> np.ndarray:
+    """OHIF's strokes: one byte for each voxel, the first axis fastest, on the grid of the scan."""
+    values = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    if values.size != np.prod(volume.shape):
+        raise PromptError(
+            f"The uploaded label has {values.size} bytes; a {BARE_SUFFIX} file needs one for each voxel of "
+            f"{volume.shape}."
+        )
+    return values.reshape(volume.shape, order="F")
 
 
 def _scribble_values(request: SegmentRequest, highest: int) -> tuple[int, int]:

@@ -42,10 +42,10 @@ def _on_ours(_: Request, error: Exception) -> JSONResponse:
 def _on_monai_label(_: Request, error: Exception) -> JSONResponse:
     """MONAI Label's own errors: what does not exist is a 404, other input a 400, the rest our fault."""
     kind, text = getattr(error, "error", None), str(getattr(error, "msg", ""))
-    if isinstance(error, ImageNotFoundException | LabelNotFoundException):
+    if isinstance(error, ImageNotFoundException | LabelNotFoundException) or "There is no" in text:
         return _answer(HTTPException(404, text))
-    if kind is MONAILabelError.INVALID_INPUT or "no such" in text:
-        return _answer(HTTPException(404 if "no " in text else 400, text))
+    if kind is MONAILabelError.INVALID_INPUT:
+        return _answer(HTTPException(400, text))
     return _answer(unexpected_error(error))
 
 

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import requests
 from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, Response
@@ -26,16 +25,14 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.utils.others.generic import get_mime_type
 from requests_toolbelt import MultipartEncoder
 
-from lib.errors import CapacityError, GoneError, NotFoundError, PromptError, RequestError
-from lib.formats import read_volume, write_mask
-from lib.mask import Mask
+from lib.errors import CapacityError, GoneError, NotFoundError, RequestError
+from lib.infers.prompts import BARE_SUFFIX
 from lib.request import parse_params
 from lib.server.catalog import checked_name, split_name
 from lib.server.gate import InferenceGate
 from lib.server.guard import check_file_name
 
 _DEFAULT_SUFFIX = ".nii.gz"
-_BINARY_SUFFIX = ".bin"
 
 
 @dataclass(frozen=True)
@@ -115,13 +112,15 @@ def run_inference(app: MONAILabelApp, call: InferCall) -> InferResult:
             f"There is no model {call.model[:40]!r}; GET /info/ lists those that are ready: "
             f"{', '.join(models) or 'none'}."
         )
+    tag = _tag_to_keep(call)
     with ExitStack() as uploads:
         request = dict(call.params) | {"model": call.model, **_image_fields(app, call, uploads)}
         if call.label is not None:
-            request["scribbles"] = _scribbles(call.label, Path(request["image"]), uploads)
+            request["scribbles"] = str(uploads.enter_context(_uploaded(call.label)))
         answer = app.infer({key: value for key, value in request.items() if key != "save_label"})
-    if call.params.get("save_label") is True and call.image and answer["file"]:
-        _keep(app, call, answer)
+    if tag and answer["file"]:
+        note = {"model": call.model, "params": answer["params"]}
+        app.datastore().save_label(call.image, answer["file"], tag, note)
     return InferResult(Path(answer["file"]) if answer["file"] else None, answer["params"])
 
 
@@ -182,37 +181,16 @@ def _uploaded(upload: UploadFile) -> Iterator[Path]:
     """An uploaded file on disk, for as long as the block lasts."""
     check_file_name(upload.filename or "upload")
     name = (upload.filename or "").replace("\\", "/").rsplit("/", 1)[-1]
-    suffix = _BINARY_SUFFIX if name.endswith(_BINARY_SUFFIX) else split_name(name)[1] or _DEFAULT_SUFFIX
+    suffix = BARE_SUFFIX if name.endswith(BARE_SUFFIX) else split_name(name)[1] or _DEFAULT_SUFFIX
     with tempfile.NamedTemporaryFile(suffix=suffix) as target:
         shutil.copyfileobj(upload.file, target)
         target.flush()
         yield Path(target.name)
 
 
-def _scribbles(label: UploadFile, image: Path, uploads: ExitStack) -> str:
-    path = uploads.enter_context(_uploaded(label))
-    if path.suffix == _BINARY_SUFFIX:
-        folder = Path(uploads.enter_context(tempfile.TemporaryDirectory()))
-        path = _from_binary(path, image, folder / "scribbles.nii.gz")
-    return str(path)
-
-
-def _from_binary(path: Path, image: Path, target: Path) -> Path:
-    """OHIF's bare voxels: one byte each, the first axis fastest, on the grid of the image."""
-    volume = read_volume(image)
-    values = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    if values.size != np.prod(volume.shape):
-        raise PromptError(
-            f"The uploaded label has {values.size} bytes; a .bin file needs one for each voxel of "
-            f"{volume.shape}."
-        )
-    label_map = values.reshape(volume.shape, order="F").copy()
-    names = {str(value): value for value in range(1, int(label_map.max()) + 1)}
-    write_mask(Mask(label_map, volume.affine, names), target)
-    return target
-
-
-def _keep(app: MONAILabelApp, call: InferCall, answer: dict[str, Any]) -> None:
-    tag = checked_name(str(call.params.get("label_tag") or "original"), "label tag")
-    note = {"model": call.model, "params": answer["params"]}
-    app.datastore().save_label(call.image, answer["file"], tag, note)
+def _tag_to_keep(call: InferCall) -> str:
+    """Under which tag the mask becomes a label of the datastore; empty: under none."""
+    is_stored = bool(call.image) and not call.session_id and call.file is None
+    if call.params.get("save_label") is not True or not is_stored:
+        return ""
+    return checked_name(str(call.params.get("label_tag") or "original"), "label tag")
