@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -74,21 +75,27 @@ def segment_repeatedly(address: str, user: int, box: list[list[int]], load: Load
     """One user: sends the same box until told to stop."""
     while not load.stop.is_set():
         started = time.perf_counter()
-        try:
-            reply = requests.post(
-                f"{address}/infer/interactive",
-                params={"image": f"user{user}", "output": "image"},
-                data={"params": json.dumps({"box": box, "label": "organ"})},
-                timeout=600,
-            )
-        except requests.RequestException as error:
-            if not load.stop.is_set():
-                load.failures.append(str(error))
+        failure = send_box(address, user, box)
+        if load.stop.is_set():  # the server is going down, whatever came back
             return
-        if reply.ok:
-            load.seconds.append(time.perf_counter() - started)
-        else:
-            load.failures.append(f"{reply.status_code} {reply.text[:200]}")
+        if failure:
+            load.failures.append(failure)
+            return
+        load.seconds.append(time.perf_counter() - started)
+
+
+def send_box(address: str, user: int, box: list[list[int]]) -> str:
+    """One request; what went wrong, or nothing."""
+    try:
+        reply = requests.post(
+            f"{address}/infer/interactive",
+            params={"image": f"user{user}", "output": "image"},
+            data={"params": json.dumps({"box": box, "label": "organ"})},
+            timeout=600,
+        )
+    except requests.RequestException as error:
+        return str(error)
+    return "" if reply.ok else f"{reply.status_code} {reply.text[:200]}"
 
 
 def info_latencies_ms(address: str, seconds: float) -> list[float]:
@@ -164,7 +171,7 @@ def print_table(results: dict, console: Console) -> None:
 
 
 def main() -> None:
-    """Measure, print a table and one line of JSON."""
+    """Measure, print a table and one line of JSON; exit 1 if a segmentation failed."""
     parser = argparse.ArgumentParser(description="Latency of /info/ while the server segments.")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long to measure, idle and busy each")
     parser.add_argument("--append", type=Path, help="a file to which the JSON line is added")
@@ -177,6 +184,8 @@ def main() -> None:
         with options.append.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
     print(line)
+    if results["inference_failures"]:
+        sys.exit(1)
 
 
 if __name__ == "__main__":
