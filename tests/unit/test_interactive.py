@@ -13,7 +13,7 @@ import pytest
 from fastapi import HTTPException
 from PIL import Image
 
-from lib.configs import OnceLoaded, interactive_task
+from lib.configs import OnceLoaded, build_tasks, interactive_task
 from lib.formats import write_mask, write_volume
 from lib.labels import load_labels
 from lib.mask import Mask
@@ -323,3 +323,8 @@ def test_viewers_get_choices_whose_first_is_the_default(task):
     assert all(
         isinstance(choice, str) for value in config.values() if isinstance(value, list) for choice in value
     )
+
+
+def test_without_its_weights_no_model_is_offered_and_the_log_names_the_command(tmp_path, caplog):
+    assert build_tasks(Settings(weights_dir=tmp_path), lambda: [tmp_path]) == {}
+    assert "medvl weights fetch" in caplog.text
