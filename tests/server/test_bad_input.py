@@ -124,8 +124,8 @@ def test_params_that_are_not_a_json_object_are_refused(server, params):
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones(server):
-    detail = detail_of(infer(server, forground=[INSIDE]), 400)
-    assert "'forground'" in detail
+    detail = detail_of(infer(server, foregrounds=[INSIDE]), 400)
+    assert "'foregrounds'" in detail
     assert "foreground" in detail
 
 

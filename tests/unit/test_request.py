@@ -95,8 +95,8 @@ def test_ids_that_many_share_are_nobodys(client_id):
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones():
-    with pytest.raises(RequestError, match=r"'forground'.*foreground"):
-        parse_request(IMAGE | {"forground": [[1, 2, 3]]})
+    with pytest.raises(RequestError, match=r"'foregrounds'.*foreground"):
+        parse_request(IMAGE | {"foregrounds": [[1, 2, 3]]})
 
 
 def test_an_unknown_prompt_inside_an_object_is_refused():

@@ -48,7 +48,7 @@ def test_settings_of_monai_label_are_left_to_it():
         ("session_minutes", "nan"),
         ("session_minutes", "0"),
         ("max_concurrent_inferences", "0"),
-        ("propagation", "memroy"),
+        ("propagation", "memories"),
         ("window", "soft"),
         ("device", "tpu"),
     ],
