@@ -169,6 +169,13 @@ def test_a_positive_click_in_a_vast_bright_region_does_not_leak_into_it():
     assert np.count_nonzero(mask & ~first) < np.count_nonzero(first)
 
 
+def test_a_corrected_mask_has_a_confidence_and_a_wrong_one_a_low_one():
+    volume, first, _ = two_blobs()
+    good = predictor().segment(volume, {"x": clicked(volume, [(14, 24, 10)], earlier=first)})
+    bad = predictor().segment(volume, {"x": clicked(volume, [(14, 24, 10)], earlier=np.roll(first, 5, 0))})
+    assert good.mask.confidence["x"] > 0.8 > bad.mask.confidence["x"]
+
+
 def test_separate_parts_are_each_followed():
     volume, first, second = two_blobs()
     low, high = np.argwhere(first | second).min(axis=0), np.argwhere(first | second).max(axis=0)

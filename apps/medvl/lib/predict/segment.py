@@ -12,7 +12,7 @@ from lib.model.config import TrainedPrompt
 from lib.model.volume_segmenter import VolumeSegmenter
 from lib.predict.clicks import segment_click
 from lib.predict.correct import correct
-from lib.predict.plan import FrameBox, FrameClick, ObjectPlan, make_plan
+from lib.predict.plan import FrameBox, FrameClick, ObjectPlan, bounding_box, make_plan
 from lib.predict.propagate import Propagation, Track, propagate, stacked, within
 from lib.predict.scan import ComputeGate, EmbeddedScan, EmbeddingCache
 from lib.prompt import Prompt
@@ -112,7 +112,7 @@ class Predictor:
             frames, ious, key_slice = plan.earlier, [], int(plan.earlier.any(axis=(1, 2)).argmax())
         for click in plan.clicks:
             frames = correct(scan, plan, frames, click, options.propagation)
-        confidence = float(np.clip(np.mean(ious), 0, 1)) if ious else 0.0
+        confidence = float(np.clip(np.mean(ious), 0, 1)) if ious else _agreement(scan, frames)
         return _Drawn(plan.plane.volume_of(frames), confidence, key_slice)
 
     def _embedded(self, volume: Volume, plan: ObjectPlan, options: SegmentOptions) -> EmbeddedScan:
@@ -125,6 +125,17 @@ class Predictor:
             cache=self.cache,
             gate=self.gate,
         )
+
+
+def _agreement(scan: EmbeddedScan, frames: BinaryMask) -> float:
+    """Confidence in a corrected mask: how far the network agrees, on the largest slice, given its box."""
+    index = int(frames.sum(axis=(1, 2)).argmax())
+    mask = frames[index]
+    if not mask.any():
+        return 0.0
+    result = scan.decode(index, box=bounding_box(mask))
+    overlap = np.count_nonzero(mask & result.mask) / np.count_nonzero(mask | result.mask)
+    return float(np.clip(result.iou, 0, 1) * overlap)
 
 
 def _first_slices(scan: EmbeddedScan, plan: ObjectPlan) -> Track:
