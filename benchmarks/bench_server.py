@@ -166,7 +166,7 @@ def print_table(results: dict, console: Console) -> None:
         table.add_row(name, *(str(value) for value in results[f"{name}_ms"].values()))
     console.print(table)
     console.print(
-        f"{results['users']} users finished {results['inferences_finished']} segmentations meanwhile."
+        f"{results['users']} users segmented throughout; {results['inferences_finished']} masks finished."
     )
 
 
