@@ -38,7 +38,7 @@ sample-data: $(INSTALLED)  ## A real CT, its labels and a DICOM series, into sam
 test: setup  ## Tests that finish in minutes on two cores.
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
-test-slow: setup  ## The slower checks.
+test-slow: setup sample-data  ## The slower checks.
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
 check: $(INSTALLED)  ## Format, lint, types, layers, spelling, no large or patients' files: seconds.
