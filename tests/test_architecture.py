@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,25 @@ def test_what_the_project_needs_is_in_the_lock():
     names = {normal(re.match(r"[\w.-]+", requirement).group()) for requirement in wanted}
     locked = re.findall(r"^([\w.-]+)==", (REPOSITORY / "requirements.lock").read_text(), re.MULTILINE)
     assert names <= {normal(name) for name in locked}
+
+
+def test_whatever_is_imported_is_a_dependency_of_our_own():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {normal(re.match(r"[\w.-]+", requirement).group()) for requirement in project["dependencies"]}
+    providers = packages_distributions()
+    for module in {name for path in MODULES for name in imported_by(path)} - {
+        "lib",
+        *sys.stdlib_module_names,
+    }:
+        assert wanted & {normal(name) for name in providers[module]}, f"{module} is not in pyproject.toml"
+
+
+def imported_by(path) -> set[str]:
+    """Top-level packages that a module imports."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    named = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return {name.split(".")[0] for name in plain | named}
 
 
 def test_the_lock_names_no_registry():
