@@ -79,6 +79,7 @@ class SegmenterConfig:
         pixel_mean: subtracted from pictures of 0 to 1, per channel (R, G, B).
         pixel_std: then divided by, per channel.
         trained_prompts: what the weights have learned to follow.
+        box_margin_px: a user's box is drawn larger by this on each side, as boxes were in training.
         multimask: a single ambiguous click gives three candidates; the best by predicted IoU is taken.
         object_scores: the network decides whether the object is on a slice at all; where it says no, the mask
             is blank, so this needs trained weights.
@@ -94,6 +95,7 @@ class SegmenterConfig:
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
     trained_prompts: tuple[TrainedPrompt, ...]
+    box_margin_px: float
     multimask: bool
     object_scores: bool
     memory: MemoryConfig

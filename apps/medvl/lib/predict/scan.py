@@ -11,7 +11,7 @@ import torch
 from lib.model.volume_segmenter import SliceEmbedding, SliceOutput, SlicePrompt, VolumeSegmenter
 from lib.predict.cache import ByteBoundedCache
 from lib.predict.plan import FrameBox, FrameClick
-from lib.shapes import SliceLogits
+from lib.shapes import BoxPx, SliceLogits
 from lib.transforms.intensity import Window
 from lib.transforms.spatial import Canvas, SlicePlane
 from lib.volume import Volume
@@ -108,6 +108,8 @@ class EmbeddedScan:
         box: FrameBox | None = None,
         clicks: tuple[FrameClick, ...] = (),
         mask_logits: SliceLogits | None = None,
+        *,
+        is_tight: bool = False,
     ) -> SliceResult:
         """Draw the object that a prompt means on one slice.
 
@@ -116,9 +118,11 @@ class EmbeddedScan:
             box: around the object.
             clicks: on this slice.
             mask_logits: the mask before, positive inside, shape (H, W).
+            is_tight: the box touches the object, as users draw it; it is then loosened as in training.
         """
         embedding = self.embedding(index)
-        prompt = self._slice_prompt(box, clicks, mask_logits)
+        margin_px = self.segmenter.config.box_margin_px if is_tight else 0.0
+        prompt = self._slice_prompt(self._box_px(box, margin_px), clicks, mask_logits)
         with self.gate.turn():
             return self.result(self.segmenter.decode(embedding, prompt))
 
@@ -128,12 +132,19 @@ class EmbeddedScan:
         return SliceResult(self.canvas.read(output.mask_logits[0, 0]), float(output.iou), present, output)
 
     def _slice_prompt(
-        self, box: FrameBox | None, clicks: tuple[FrameClick, ...], mask_logits: SliceLogits | None
+        self, box_px: BoxPx | None, clicks: tuple[FrameClick, ...], mask_logits: SliceLogits | None
     ) -> SlicePrompt:
         points = np.array([[click.row, click.col] for click in clicks], dtype=np.float64).reshape(-1, 2)
         return SlicePrompt(
             points_px=self.canvas.to_px(points),
             point_labels=np.array([click.positive for click in clicks], dtype=np.int64),
-            box_px=None if box is None else self.canvas.to_px(box.corners).reshape(4),
+            box_px=box_px,
             mask_logits=None if mask_logits is None else self.canvas.paint_logits(mask_logits)[None, None],
         )
+
+    def _box_px(self, box: FrameBox | None, margin_px: float) -> BoxPx | None:
+        if box is None:
+            return None
+        height, width = self.canvas.inner
+        loosened = self.canvas.to_px(box.corners) + np.array([[-margin_px], [margin_px]])
+        return np.clip(loosened, 0.0, np.array([width, height], dtype=np.float64)).reshape(4)

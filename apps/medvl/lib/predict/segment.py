@@ -133,7 +133,7 @@ def _agreement(scan: EmbeddedScan, frames: BinaryMask) -> float:
     mask = frames[index]
     if not mask.any():
         return 0.0
-    result = scan.decode(index, box=bounding_box(mask))
+    result = scan.decode(index, box=bounding_box(mask), is_tight=True)
     overlap = np.count_nonzero(mask & result.mask) / np.count_nonzero(mask | result.mask)
     return float(np.clip(result.iou, 0, 1) * overlap)
 
@@ -142,7 +142,8 @@ def _first_slices(scan: EmbeddedScan, plan: ObjectPlan) -> Track:
     """The slices that the user prompted: those with a box, else the one with the first positive click."""
     track = Track()
     for index, box in plan.boxes.items():
-        result = scan.decode(index, box=box, clicks=_clicks_with_box(scan, plan, index, box))
+        clicks = _clicks_with_box(scan, plan, index, box)
+        result = scan.decode(index, box=box, clicks=clicks, is_tight=True)
         track.add(index, within(result.mask, box), result.iou)
     if not track.masks:
         click = next((click for click in plan.clicks if click.positive), None)
