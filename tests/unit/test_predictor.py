@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from lib.errors import InputError, PromptError
+from lib.geometry import voxel_to_world
 from lib.model.config import TrainedPrompt, load_segmenter_config
 from lib.model.volume_segmenter import SliceEmbedding, SliceOutput, SlicePrompt, VolumeSegmenter
 from lib.predict.propagate import Propagation
 from lib.predict.scan import EmbeddingCache
 from lib.predict.segment import Predictor, SegmentOptions
-from lib.prompt import Prompt, box_from_voxels, clicks_from_voxels
+from lib.prompt import Clicks, Prompt, box_from_voxels, clicks_from_voxels
 from lib.volume import Modality, Volume
 from phantoms import ALL_ORIENTATIONS, MarkerPhantom, centre_mm, marker_volume
 
@@ -167,6 +168,16 @@ def test_a_positive_click_in_a_vast_bright_region_does_not_leak_into_it():
     mask = predictor().segment(bright, {"x": clicked(bright, [(26, 24, 10)], earlier=first)}).mask.of("x")
     assert mask[26, 24, 10]
     assert np.count_nonzero(mask & ~first) < np.count_nonzero(first)
+
+
+def test_a_positive_click_does_not_swallow_a_negative_one_on_its_slice():
+    volume, first, second = two_blobs()
+    points = voxel_to_world(np.array([[38.0, 24.0, 10.0], [34.0, 24.0, 10.0]]), volume.affine)
+    prompt = Prompt(clicks=Clicks(points, np.array([False, True])), earlier=first)
+    mask = predictor().segment(volume, {"x": prompt}).mask.of("x")
+    assert mask[34, 24, 10]
+    assert not mask[38, 24, 10]
+    assert second[38, 24, 10]
 
 
 def test_a_corrected_mask_has_a_confidence_and_a_wrong_one_a_low_one():

@@ -12,7 +12,6 @@ Affine = Float[np.ndarray, "4 4"]
 Voxels = Num[np.ndarray, "channel size_i size_j size_k"]
 LabelMap = UInt8[np.ndarray, "size_i size_j size_k"]
 BinaryMask = Bool[np.ndarray, "size_i size_j size_k"]
-VolumeLogits = Float[np.ndarray, "size_i size_j size_k"]
 
 PointsMm = Float[np.ndarray, "num_points 3"]
 PointsIjk = Float[np.ndarray, "num_points 3"]

@@ -45,9 +45,9 @@ def correct(
     position = (click.index, click.row, click.col)
     if frames[position] == click.positive:
         return frames
-    current = frames if not click.positive else ~frames
+    changeable = ~frames if click.positive else frames
     change = _change_on_slice(scan, plan, frames, click)
-    carried = _carried(scan, plan, change, click, how) & current
+    carried = _carried(scan, plan, change, click, how) & changeable
     carried[click.index] = change
     for other in plan.clicks:
         if other.positive != click.positive and other.index != click.index:
@@ -61,12 +61,16 @@ def _change_on_slice(
 ) -> SliceMask:
     """What a click adds to or removes from the mask of its slice: the most certain that is not too much."""
     before, position = frames[click.index], (click.row, click.col)
-    changeable = ~before if click.positive else before
+    changeable = ~before if click.positive else before.copy()
     most = _largest_change(frames, click)
+    others = [(o.row, o.col) for o in plan.clicks if o.index == click.index and o.positive != click.positive]
     for meant in _meant(scan, plan, before, click):
         change = component_at(meant & changeable, position)
-        if change.any() and np.count_nonzero(change) <= most:
+        contradicts = any(change[other] for other in others)
+        if change.any() and np.count_nonzero(change) <= most and not contradicts:
             return change
+    for other in others:
+        changeable[other] = False
     return _disc(plan, changeable, position) & changeable
 
 
