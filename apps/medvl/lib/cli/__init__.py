@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": "Serve a folder or a DICOMweb archive to MONAI Label clients.",
     "segment": "Segment one image from boxes or clicks, without a server.",
     "evaluate": "Score the model against reference masks.",
+    "train": "Train a stage of the model on labelled cases.",
     "weights": "List, fetch and add model weights.",
 }
 """Sub-commands and what they do; `serve` is in `lib.cli.serve`, and so on."""

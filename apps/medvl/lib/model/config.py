@@ -163,7 +163,7 @@ def parse(cls: type[_Config], values: Mapping[str, Any], where: str) -> _Config:
     A whole number stands for a float; nothing else is converted. A field with a default may be absent.
 
     Args:
-        cls: a dataclass of str, bool, int, float, enum, tuple, `X | None` and further dataclasses.
+        cls: a dataclass of str, bool, int, float, enum, tuple, dict, `X | None` and further dataclasses.
         values: as read from YAML.
         where: names the source in messages.
 
@@ -189,8 +189,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         (inner,) = (option for option in typing.get_args(hint) if option is not type(None))
         return None if value is None else _convert(inner, value, where)
-    if origin is tuple:
-        return _convert_tuple(typing.get_args(hint), value, where)
+    if origin in (tuple, dict):
+        convert = _convert_tuple if origin is tuple else _convert_dict
+        return convert(typing.get_args(hint), value, where)
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return parse(typing.cast("type[Any]", hint), value, where)
     if isinstance(hint, type) and issubclass(hint, StrEnum) and value in list(hint):
@@ -210,6 +211,16 @@ def _convert_tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any,
     if len(value) != len(inner):
         raise ConfigError(f"{where} must have {len(inner)} values; got {value!r}.")
     return tuple(_convert(hint, item, where) for hint, item in zip(inner, value, strict=True))
+
+
+def _convert_dict(inner: tuple[Any, ...], value: Any, where: str) -> dict[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where} must be a mapping; got {value!r}.")
+    key_hint, value_hint = inner
+    return {
+        _convert(key_hint, key, where): _convert(value_hint, item, f"{where}: {key}")
+        for key, item in value.items()
+    }
 
 
 def _described(hint: Any) -> str:

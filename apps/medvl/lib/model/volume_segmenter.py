@@ -14,6 +14,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
 from lib.model.config import Backbone, SegmenterConfig
+from lib.model.decoder import PromptTensors, decode_batch
 from lib.shapes import BoxPx, CanvasBatch, CanvasLogits, FeatureMap, PointLabels, PointsPx, Scores
 
 _PIXEL_CENTRE = 0.5
@@ -129,27 +130,20 @@ class VolumeSegmenter:
 
     def decode(self, embedding: SliceEmbedding, prompt: SlicePrompt) -> SliceOutput:
         """Draw the object that a prompt means on one slice, without memory."""
-        levels = self._on_device(embedding)
         points, boxes = self._points_and_boxes(prompt)
-        sparse, dense = self._sam2.sam_prompt_encoder(points=points, boxes=boxes, masks=self._mask(prompt))
-        image = levels[-1]
-        if self._sam2.directly_add_no_mem_embed:
-            image = image + self._sam2.no_mem_embed.view(1, -1, 1, 1)
-        masks, ious, tokens, object_logits = self._sam2.sam_mask_decoder(
-            image_embeddings=image,
-            image_pe=self._sam2.sam_prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=self._is_ambiguous(prompt),
-            repeat_image=False,
-            high_res_features=list(levels[:-1]) or None,
+        masks = None if prompt.mask_logits is None else prompt.mask_logits.to(self.device)
+        drawn = decode_batch(
+            self._sam2,
+            self._on_device(embedding),
+            PromptTensors(points, boxes, masks),
+            multimask=self._is_ambiguous(prompt),
         )
-        best = int(ious[0].argmax())
+        best = int(drawn.iou[0].argmax())
         return SliceOutput(
-            mask_logits=masks[:, best : best + 1].float(),
-            iou=ious[:, best].float(),
-            object_logit=object_logits[:, 0].float() if self.config.object_scores else None,
-            token=tokens[:, min(best, tokens.shape[1] - 1)],
+            mask_logits=drawn.mask_logits[:, best : best + 1].float(),
+            iou=drawn.iou[:, best].float(),
+            object_logit=drawn.object_logit.float() if self.config.object_scores else None,
+            token=drawn.tokens[:, min(best, drawn.tokens.shape[1] - 1)],
         )
 
     def remember(
@@ -232,18 +226,6 @@ class VolumeSegmenter:
             box = None
         points = (coords[None].to(self.device), labels[None].to(self.device)) if len(coords) else None
         return points, None if box is None else box.to(self.device)
-
-    def _mask(self, prompt: SlicePrompt) -> Tensor | None:
-        if prompt.mask_logits is None:
-            return None
-        size = self._sam2.sam_prompt_encoder.mask_input_size
-        return torch.nn.functional.interpolate(
-            prompt.mask_logits.to(self.device),
-            size=size,
-            mode="bilinear",
-            align_corners=False,
-            antialias=True,
-        )
 
     def _is_ambiguous(self, prompt: SlicePrompt) -> bool:
         """One click could mean a part, an organ or a region; weights trained so offer three masks."""
