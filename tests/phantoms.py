@@ -143,6 +143,7 @@ def _dicom_slice(
     dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
     dataset.PatientID = dataset.PatientName = "PHANTOM"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
+    dataset.FrameOfReferenceUID = f"{study[:60]}.1"
     dataset.Modality, dataset.InstanceNumber = modality, k + 1
     axes = lps[:3, :3] / np.linalg.norm(lps[:3, :3], axis=0)
     dataset.ImageOrientationPatient = _decimals([*axes[:, 0], *axes[:, 1]])

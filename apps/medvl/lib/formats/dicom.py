@@ -52,12 +52,24 @@ def read_dicom_folder(folder: Path) -> Volume:
     Raises:
         VolumeError: no image, several series, multi-frame files, or slices that do not form a grid.
     """
+    return _read_series(series_files(folder))
+
+
+def series_files(folder: Path) -> list[SliceFile]:
+    """The slices of the one series that lies directly in a folder, in no order.
+
+    Raises:
+        VolumeError: no image, several series, multi-frame files, or slices that differ in size.
+    """
     slices = [SliceFile(path, header) for path in _dicom_paths(folder) if (header := _image_header(path))]
     if not slices:
         raise VolumeError(
             "The folder holds no DICOM image; give the folder that holds the slices of one series."
         )
-    return _read_series(_chosen_series(slices))
+    chosen = _chosen_series(slices)
+    with readable("DICOM"):
+        _check_equal(chosen)
+    return chosen
 
 
 def read_dicom_file(path: Path) -> Volume:
@@ -129,7 +141,6 @@ def _chosen_series(slices: list[SliceFile]) -> list[SliceFile]:
 def _read_series(slices: list[SliceFile]) -> Volume:
     first = slices[0].header
     with readable("DICOM"):
-        _check_equal(slices)
         check_size((int(first.Columns), int(first.Rows), len(slices)))
         order, affine = order_and_affine([file.header for file in slices])
         if int(first.get("SamplesPerPixel") or 1) > 1:

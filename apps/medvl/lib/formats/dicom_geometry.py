@@ -25,16 +25,31 @@ def order_and_affine(headers: list[pydicom.Dataset]) -> tuple[list[int], Affine]
         VolumeError: positions or spacing missing, slices of several orientations, twice the same place, or
             gaps.
     """
+    if len(headers) > 1:
+        order, positions = _sorted_positions(headers)
+        _check_even(positions[order], _normal(headers))
+    return order_and_mean_affine(headers)
+
+
+def order_and_mean_affine(headers: list[pydicom.Dataset]) -> tuple[list[int], Affine]:
+    """As `order_and_affine`, and for slices that are unevenly apart, whose mean step the affine then has.
+
+    Such an affine numbers the voxels of the series; it does not say where those of a slice lie.
+
+    Raises:
+        VolumeError: positions or spacing missing, slices of several orientations, or twice the same place.
+    """
     row, column, spacing = _plane(headers)
     if len(headers) == 1:
+        order = [0]
         positions = np.array([_numbers(headers[0], "ImagePositionPatient") or (0.0, 0.0, 0.0)])
         step = np.cross(row, column) * _thickness_mm(headers[0])
-        order = [0]
     else:
-        positions = np.array([_position(header) for header in headers])
-        order = [int(index) for index in np.argsort(positions @ np.cross(row, column), kind="stable")]
+        order, positions = _sorted_positions(headers)
         positions = positions[order]
-        step = _step(positions, np.cross(row, column))
+        _check_apart(positions, np.cross(row, column))
+        # Over the whole length, so that rounded positions do not add up
+        step = (positions[-1] - positions[0]) / (len(positions) - 1)
     lps = np.eye(4)
     lps[:3, :3] = np.stack([row * spacing[1], column * spacing[0], step], axis=1)
     lps[:3, 3] = positions[0]
@@ -59,19 +74,34 @@ def _plane(headers: list[pydicom.Dataset]) -> tuple[np.ndarray, np.ndarray, tupl
     return row / np.linalg.norm(row), column / np.linalg.norm(column), tuple(spacings[0])
 
 
-def _step(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """The vector from one slice to the next, once sorted ones are known to be evenly apart.
+def _normal(headers: list[pydicom.Dataset]) -> np.ndarray:
+    row, column, _ = _plane(headers)
+    return np.cross(row, column)
 
-    Taken over the whole length, so that rounded positions do not add up.
-    """
-    steps = np.diff(positions, axis=0)
-    gaps_mm = steps @ normal
-    usual_mm = float(np.percentile(gaps_mm, 50, method="lower"))
+
+def _sorted_positions(headers: list[pydicom.Dataset]) -> tuple[list[int], np.ndarray]:
+    """The order of slices along their normal, and their positions as given, shape (N, 3), LPS."""
+    positions = np.array([_position(header) for header in headers])
+    order = np.argsort(positions @ _normal(headers), kind="stable")
+    return [int(index) for index in order], positions
+
+
+def _check_apart(positions: np.ndarray, normal: np.ndarray) -> None:
+    """No two sorted slices may lie at the same place."""
+    gaps_mm = np.diff(positions, axis=0) @ normal
     if gaps_mm.min() < 0.01:
         raise VolumeError(
             f"{int((gaps_mm < 0.01).sum())} slices of the series lie where another one does (several time "
             "points or echoes?); give each of them a folder of its own."
         )
+
+
+def _check_even(positions: np.ndarray, normal: np.ndarray) -> None:
+    """Sorted slices must follow each other by one vector."""
+    _check_apart(positions, normal)
+    steps = np.diff(positions, axis=0)
+    gaps_mm = steps @ normal
+    usual_mm = float(np.percentile(gaps_mm, 50, method="lower"))
     # Positions are often rounded to a tenth of a millimetre; a missing slice is a whole spacing
     tolerance_mm = max(0.02 * usual_mm, min(0.1, 0.25 * usual_mm))
     uneven = np.flatnonzero(np.abs(gaps_mm - usual_mm) > tolerance_mm)
@@ -86,7 +116,6 @@ def _step(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
         raise VolumeError(
             "The slices of the series are shifted sideways unevenly; a scan needs a regular grid."
         )
-    return step
 
 
 def _orientation(header: pydicom.Dataset, *, required: bool) -> tuple[float, ...]:
