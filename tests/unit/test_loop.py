@@ -1,0 +1,107 @@
+"""The training loop: stopping and resuming at any step ends where an uninterrupted run ends."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lib.errors import WeightsError
+from lib.train.loop import CHECKPOINT, LoopConfig, TrainedPart, run_loop
+
+STEPS = 12
+
+
+class Died(Exception):
+    """The process was killed."""
+
+
+def part(width: int = 3) -> TrainedPart:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return TrainedPart({"weight": nn.Parameter(torch.randn(width))})
+
+
+def config(**changes) -> LoopConfig:
+    values = {
+        "iterations": STEPS,
+        "learning_rate": 0.1,
+        "warmup": 2,
+        "weight_decay": 0.01,
+        "clip_norm": 1.0,
+        "average_decay": 0.9,
+        "checkpoint_every": 4,
+        "report_every": 4,
+    }
+    return LoopConfig(**(values | changes))
+
+
+def losses_of(learning: TrainedPart, dies_at: int | None = None):
+    def losses(step: int) -> dict[str, torch.Tensor]:
+        if step == dies_at:
+            raise Died
+        target = torch.from_numpy(np.random.default_rng(step).normal(size=3)).float()
+        return {"loss": ((learning.parameters["weight"] - target) ** 2).sum()}
+
+    return losses
+
+
+def train(folder: Path, **changes) -> TrainedPart:
+    learning = part()
+    run_loop(learning, losses_of(learning), config(**changes), folder, lambda *_: None)
+    return learning
+
+
+@pytest.mark.parametrize("dies_at", [0, 3, 4, 7, 11])
+def test_a_killed_run_resumes_to_the_same_parameters(tmp_path, dies_at):
+    whole = train(tmp_path / "whole")
+    killed = part()
+    with pytest.raises(Died):
+        run_loop(killed, losses_of(killed, dies_at), config(), tmp_path / "killed", lambda *_: None)
+    resumed = train(tmp_path / "killed")
+    assert torch.equal(resumed.parameters["weight"], whole.parameters["weight"])
+    assert torch.equal(resumed.average["weight"], whole.average["weight"])
+
+
+def test_when_the_budget_is_over_the_run_stops_and_can_go_on(tmp_path):
+    learning = part()
+    done = run_loop(learning, losses_of(learning), config(budget_s=0.0), tmp_path, lambda *_: None)
+    assert not done
+    resumed = train(tmp_path)
+    assert torch.equal(resumed.average["weight"], train(tmp_path / "whole").average["weight"])
+
+
+def test_a_finished_run_is_not_trained_further(tmp_path):
+    first = train(tmp_path).average["weight"]
+    again = part()
+    assert run_loop(again, losses_of(again, dies_at=0), config(), tmp_path, lambda *_: None)
+    assert torch.equal(again.average["weight"], first)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    train(tmp_path)
+    other = TrainedPart({"bias": nn.Parameter(torch.zeros(3))})
+    with pytest.raises(WeightsError, match="another network"):
+        run_loop(other, losses_of(other), config(), tmp_path, lambda *_: None)
+
+
+def test_a_checkpoint_is_whole_or_not_there(tmp_path):
+    train(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+def test_the_learning_rate_rises_and_then_falls_to_a_hundredth():
+    rates = [config().rate(step) for step in range(STEPS)]
+    assert rates[0] == pytest.approx(0.05)
+    assert max(rates) == pytest.approx(0.1)
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert config().rate(STEPS) == pytest.approx(0.001)
+
+
+def test_reports_are_means_since_the_last_one(tmp_path):
+    told = []
+    learning = part()
+    run_loop(learning, losses_of(learning), config(), tmp_path, lambda step, means: told.append((step, means)))
+    assert [step for step, _ in told] == [4, 8, 12]
+    assert all(set(means) == {"loss"} for _, means in told)
