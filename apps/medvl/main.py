@@ -31,7 +31,7 @@ class MedVLApp(MONAILabelApp):  # type: ignore[misc] # MONAI Label is untyped
         )
 
     def init_datastore(self) -> Datastore:
-        """The studies folder, or MONAI Label's own client of a DICOMweb server."""
+        """The studies folder or DICOMweb server, or MONAI Label's own client of another kind of server."""
         return open_studies(self.studies) or super().init_datastore()
 
     def init_infers(self) -> dict[str, InferTask]:

@@ -13,7 +13,7 @@ from lib.formats.dicom import is_dicom_folder, read_dicom_file, read_dicom_folde
 from lib.formats.nifti import encode_nifti, read_nifti
 from lib.formats.nrrd import encode_nrrd, read_nrrd, segment_fields
 from lib.formats.picture import encode_picture, read_picture, read_picture_labels
-from lib.formats.regrid import onto_grid
+from lib.formats.regrid import Grid, onto_grid
 from lib.mask import Mask
 from lib.volume import Volume
 
@@ -45,12 +45,12 @@ def read_volume(path: Path) -> Volume:
     return Volume(voxels, scan.affine, guess_modality(voxels))
 
 
-def read_mask(path: Path, volume: Volume) -> np.ndarray:
+def read_mask(path: Path, volume: Grid) -> np.ndarray:
     """Read labels that were drawn on a scan, onto the scan's grid.
 
     Args:
         path: a NIfTI, NRRD (also .seg.nrrd) or gray PNG file.
-        volume: the scan; flipped or swapped axes of the file are turned to its order.
+        volume: the scan, or the DICOM series; flipped or swapped axes of the file are turned to its order.
 
     Returns:
         Label map, shape (I, J, K) of the scan, uint8 (int32 where a label is above 255).

@@ -4,6 +4,7 @@ Nothing is interpolated: a file whose voxels do not coincide with the scan's is 
 """
 
 from itertools import product
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
@@ -11,14 +12,28 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from lib.errors import VolumeError
 from lib.formats.array import ScanArray
 from lib.geometry import spacing_mm
-from lib.shapes import AnyArray
-from lib.volume import Volume
+from lib.shapes import Affine, AnyArray
 
 _TOLERANCE_VOXELS = 0.02
 """What rounding of single-precision headers can do at the far corner of a large oblique scan."""
 
 
-def onto_grid(labels: ScanArray, volume: Volume) -> AnyArray:
+@runtime_checkable
+class Grid(Protocol):
+    """Voxels in space: a scan's, or those of a DICOM series."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along i, j and k."""
+        ...
+
+    @property
+    def affine(self) -> Affine:
+        """Voxel centres to millimetres in RAS+."""
+        ...
+
+
+def onto_grid(labels: ScanArray, volume: Grid) -> AnyArray:
     """A file's labels in the scan's voxel order, shape (I, J, K) of the scan.
 
     A segmentation that covers a part of the scan only, as 3D Slicer may save it, is background outside.
@@ -50,7 +65,7 @@ def _check_coincident(
     first: np.ndarray,
     shape: tuple[int, ...],
     labels: ScanArray,
-    volume: Volume,
+    volume: Grid,
 ) -> None:
     """Compare at the eight corners, where a difference in scale or angle is largest."""
     corners = np.array(list(product(*((0, size - 1) for size in shape))), dtype=np.float64)
@@ -61,8 +76,8 @@ def _check_coincident(
         raise VolumeError(
             f"The label file is not on the scan's grid: its voxels are up to {off_voxels:.2f} voxels off the "
             f"scan's (shape {labels.values.shape}, spacing {_rounded(spacing_mm(labels.affine))} mm; the "
-            f"scan has {volume.shape}, {_rounded(volume.spacing_mm)} mm); export the labels with the scan as "
-            "reference geometry."
+            f"scan has {volume.shape}, {_rounded(spacing_mm(volume.affine))} mm); export the labels with the "
+            "scan as reference geometry."
         )
 
 

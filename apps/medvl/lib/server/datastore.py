@@ -110,6 +110,12 @@ class StudiesDatastore(Datastore):  # type: ignore[misc] # MONAI Label is untype
         path = self.folder / f"{image_id}{study.image.ext}"
         return str(self._converter.converted(path) if path.is_dir() else path)
 
+    def series_folder(self, image_id: str) -> Path | None:
+        """The folder of an image that is a DICOM series; None if it is a file, or there is none."""
+        study = self._store.current().studies.get(image_id)
+        path = self.folder / image_id
+        return path if study is not None and not study.image.ext and path.is_dir() else None
+
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What is noted about an image; empty if there is none."""
         study = self._store.current().studies.get(image_id)
@@ -125,12 +131,12 @@ class StudiesDatastore(Datastore):  # type: ignore[misc] # MONAI Label is untype
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
         """The path of a label; empty if there is none."""
-        label = self._label(label_id, _tag(label_tag))
-        return str(self._tag_folder(_tag(label_tag)) / f"{label_id}{label.ext}") if label else ""
+        label = self._label(label_id, label_tag_text(label_tag))
+        return str(self._tag_folder(label_tag_text(label_tag)) / f"{label_id}{label.ext}") if label else ""
 
     def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
         """What is noted about a label; empty if there is none."""
-        label = self._label(label_id, _tag(label_tag))
+        label = self._label(label_id, label_tag_text(label_tag))
         return dict(label.info) if label else {}
 
     def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
@@ -140,7 +146,7 @@ class StudiesDatastore(Datastore):  # type: ignore[misc] # MONAI Label is untype
 
     def get_label_by_image_id(self, image_id: str, tag: str) -> str:
         """The label id of an image under a tag; empty if there is none."""
-        return self.get_labels_by_image_id(image_id).get(_tag(tag), "")
+        return self.get_labels_by_image_id(image_id).get(label_tag_text(tag), "")
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
         """Paths of images with a final label and of the label, for training.
@@ -235,7 +241,7 @@ class StudiesDatastore(Datastore):  # type: ignore[misc] # MONAI Label is untype
             InputError: a tag that cannot be used, or a file that is no label by its name.
         """
         _study(self._store.current(), image_id)
-        tag = checked_name(_tag(label_tag), "label tag")
+        tag = checked_name(label_tag_text(label_tag), "label tag")
         extension = split_name(Path(label_filename).name)[1]
         if not extension:
             raise InputError(f"A label's file name must end with one of {', '.join(EXTENSIONS)}.")
@@ -261,7 +267,7 @@ class StudiesDatastore(Datastore):  # type: ignore[misc] # MONAI Label is untype
         """
         uri = self.get_label_uri(label_id, label_tag)
         if not uri:
-            raise LabelNotFoundException(_no_label(label_id, _tag(label_tag)))
+            raise LabelNotFoundException(_no_label(label_id, label_tag_text(label_tag)))
         Path(uri).unlink(missing_ok=True)
         self.refresh()
 
@@ -285,7 +291,7 @@ class StudiesDatastore(Datastore):  # type: ignore[misc] # MONAI Label is untype
         Raises:
             LabelNotFoundException: there is no such label.
         """
-        tag = _tag(label_tag)
+        tag = label_tag_text(label_tag)
 
         def change(catalog: Catalog) -> Catalog:
             study = _study(catalog, label_id)
@@ -326,7 +332,7 @@ class StudiesDatastore(Datastore):  # type: ignore[misc] # MONAI Label is untype
         return [path for path in candidates if path.name != name and path.is_file()]
 
 
-def _tag(tag: str | DefaultLabelTag) -> str:
+def label_tag_text(tag: str | DefaultLabelTag) -> str:
     """A tag's text; MONAI Label passes its own as an enumeration."""
     return str(tag.value) if isinstance(tag, DefaultLabelTag) else tag
 

@@ -26,11 +26,14 @@ from monailabel.utils.others.generic import get_mime_type
 from requests_toolbelt import MultipartEncoder
 
 from lib.errors import CapacityError, GoneError, NotFoundError, RequestError
+from lib.formats import is_dicom_folder
 from lib.infers.prompts import BARE_SUFFIX
 from lib.request import parse_params
 from lib.server.catalog import checked_name, split_name
+from lib.server.datastore import StudiesDatastore
 from lib.server.gate import InferenceGate
 from lib.server.guard import check_file_name
+from lib.server.seg_reply import EXACT_FORMAT, as_dicom_seg
 
 _DEFAULT_SUFFIX = ".nii.gz"
 
@@ -90,8 +93,6 @@ def infer_router(instance: Callable[[], MONAILabelApp], gate: InferenceGate) -> 
         options = parse_params(params)
         session_id = session_id or str(options.get("session_id") or "")
         call = InferCall(model, image, session_id, options, file, label, output)
-        if output is ResultType.dicom_seg:
-            raise RequestError("output dicom_seg is not offered here; ask for image, json or all.")
         result = await gate.run(partial(run_inference, instance(), call))
         if result.path is not None:
             background.add_task(result.path.unlink, missing_ok=True)
@@ -115,13 +116,19 @@ def run_inference(app: MONAILabelApp, call: InferCall) -> InferResult:
     tag = _tag_to_keep(call)
     with ExitStack() as uploads:
         request = dict(call.params) | {"model": call.model, **_image_fields(app, call, uploads)}
+        series = _series_folder(app, call) if call.output is ResultType.dicom_seg else None
+        if series is not None:
+            request |= EXACT_FORMAT
         if call.label is not None:
             request["scribbles"] = str(uploads.enter_context(_uploaded(call.label)))
         answer = app.infer({key: value for key, value in request.items() if key != "save_label"})
     if tag and answer["file"]:
         note = {"model": call.model, "params": answer["params"]}
         app.datastore().save_label(call.image, answer["file"], tag, note)
-    return InferResult(Path(answer["file"]) if answer["file"] else None, answer["params"])
+    result = InferResult(Path(answer["file"]) if answer["file"] else None, answer["params"])
+    if series is None or result.path is None:
+        return result
+    return InferResult(as_dicom_seg(result.path, result.document, series), result.document)
 
 
 def make_response(result: InferResult, output: ResultType | None) -> Response:
@@ -129,8 +136,11 @@ def make_response(result: InferResult, output: ResultType | None) -> Response:
 
     Args:
         result: of the inference.
-        output: image: the file; json: the document; all or None: both, as multipart/form-data.
+        output: image and dicom_seg: the file; json: the document; all or None: both, as
+            multipart/form-data.
     """
+    if output is ResultType.dicom_seg and result.path is not None:
+        return FileResponse(result.path, media_type="application/dicom", filename=result.path.name)
     if output is ResultType.json or result.path is None:
         return JSONResponse(result.document)
     if output is ResultType.image:
@@ -161,6 +171,26 @@ def _image_fields(app: MONAILabelApp, call: InferCall, uploads: ExitStack) -> di
             "The request names no image; give image or session_id in the address, or upload a file."
         )
     return {"image": _stored_image(app.datastore(), checked_name(call.image, "image id"))}
+
+
+def _series_folder(app: MONAILabelApp, call: InferCall) -> Path:
+    """The DICOM series that a call is about, for a SEG of its slices.
+
+    Raises:
+        RequestError: its image is no DICOM series.
+    """
+    datastore = app.datastore()
+    folder: Path | None = None
+    if call.session_id:
+        session = app.sessions().get_session(call.session_id)
+        folder = Path(session.image) if session is not None else None
+    elif call.file is None and isinstance(datastore, StudiesDatastore):
+        folder = datastore.series_folder(call.image)
+    if folder is None or not is_dicom_folder(folder):
+        raise RequestError(
+            "output dicom_seg needs a DICOM series, and this image is none; ask for image, json or all."
+        )
+    return folder
 
 
 def _stored_image(datastore: Datastore, image_id: str) -> str:
