@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import ConfigError
+from lib.model.engine import EngineChoice
 from lib.model.weights import default_name, default_weights_dir
 from lib.predict.propagate import Propagation
 from lib.transforms.intensity import WINDOW_NAMES
@@ -55,7 +56,10 @@ class Settings:
         weights_dir: folder in which `medvl weights fetch` put them.
         device: where the network runs: cpu, cuda or cuda:N.
         threads: CPU threads of one inference; 0: as PyTorch chooses.
-        cache_mb: bound on kept slice embeddings, in megabytes.
+        engine: what runs the slice encoder: auto (the fastest that works here), torch or openvino.
+        cache_mb: bound on slice embeddings kept in memory, in megabytes.
+        embedding_disk_mb: bound on slice embeddings kept in files beside the weights, in megabytes; they
+            spare encoding a scan again after a restart. 0: none are kept.
         volume_cache_mb: bound on kept scans, in megabytes.
         interaction_cache_mb: bound on kept masks of users' earlier steps, in megabytes.
         session_minutes: idle minutes after which a session and its image expire.
@@ -72,7 +76,9 @@ class Settings:
     weights_dir: Path = dataclasses.field(default_factory=default_weights_dir)
     device: str = "cpu"
     threads: int = 0
+    engine: EngineChoice = EngineChoice.AUTO
     cache_mb: int = 2048
+    embedding_disk_mb: int = 0
     volume_cache_mb: int = 2048
     interaction_cache_mb: int = 256
     session_minutes: float = 60.0
@@ -96,6 +102,7 @@ class Settings:
 _LEAST = {
     "threads": 0,
     "cache_mb": 0,
+    "embedding_disk_mb": 0,
     "volume_cache_mb": 0,
     "interaction_cache_mb": 0,
     "session_minutes": 1,
@@ -156,7 +163,9 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "weights_dir": _path,
     "device": _device,
     "threads": int,
+    "engine": EngineChoice,
     "cache_mb": int,
+    "embedding_disk_mb": int,
     "volume_cache_mb": int,
     "interaction_cache_mb": int,
     "session_minutes": _finite,
@@ -171,5 +180,6 @@ _DESCRIPTIONS: dict[Callable[[str], Any], str] = {
     int: "a whole number",
     _finite: "a number",
     _device: "cpu, cuda or cuda:N",
+    EngineChoice: f"one of {[choice.value for choice in EngineChoice]}",
     Propagation: f"one of {[kind.value for kind in Propagation]}",
 }

@@ -98,4 +98,7 @@ def label_names() -> list[str]:
 
 def _load(settings: Settings) -> Segments:
     cache_bytes = settings.cache_mb * _MEGABYTE
-    return load_predictor(settings.weights, settings.weights_dir, settings.device, cache_bytes)
+    disk_bytes = settings.embedding_disk_mb * _MEGABYTE
+    return load_predictor(
+        settings.weights, settings.weights_dir, settings.device, cache_bytes, settings.engine, disk_bytes
+    )

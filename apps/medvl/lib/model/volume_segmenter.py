@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lib.model.config import Backbone, SegmenterConfig
 from lib.model.decoder import PromptTensors, decode_batch
+from lib.model.engine import EncoderEngine, TorchEngine
 from lib.shapes import BoxPx, CanvasBatch, CanvasLogits, FeatureMap, PointLabels, PointsPx, Scores
 
 _PIXEL_CENTRE = 0.5
@@ -93,15 +94,22 @@ class VolumeSegmenter:
         config: what it was built from.
         weights_sha256: identifies the weights in caches and answers.
         device: where it runs.
+        engine: what runs the slice encoder; None: the network itself.
     """
 
     def __init__(
-        self, sam2: SAM2Base, config: SegmenterConfig, weights_sha256: str, device: torch.device
+        self,
+        sam2: SAM2Base,
+        config: SegmenterConfig,
+        weights_sha256: str,
+        device: torch.device,
+        engine: EncoderEngine | None = None,
     ) -> None:
         self.config = config
         self.weights_sha256 = weights_sha256
         self.device = device
         self._sam2 = sam2.to(device).eval().requires_grad_(requires_grad=False)
+        self.engine = engine or TorchEngine(self._sam2)
         encoder = self._sam2.image_encoder
         self._encode_position = (
             encoder.position_encoding
@@ -118,15 +126,10 @@ class VolumeSegmenter:
             canvases: shape (B, 3, side, side), 0 to 1.
 
         Returns:
-            One embedding per slice, on the model's device.
+            One embedding per slice, on the model's device; it does not depend on the other slices.
         """
         pixels = (canvases.to(self.device) - self._mean) / self._std
-        features = self._sam2.forward_image(pixels.contiguous(memory_format=torch.channels_last))
-        levels = features["backbone_fpn"][-self._sam2.num_feature_levels :]
-        return [
-            SliceEmbedding(tuple(level[index : index + 1].contiguous() for level in levels))
-            for index in range(len(canvases))
-        ]
+        return [SliceEmbedding(self.engine.encode(pixels[index][None])) for index in range(len(pixels))]
 
     def decode(self, embedding: SliceEmbedding, prompt: SlicePrompt) -> SliceOutput:
         """Draw the object that a prompt means on one slice, without memory."""

@@ -1,0 +1,115 @@
+"""Engines that run the slice encoder: PyTorch anywhere, OpenVINO on a CPU where it is faster.
+
+An engine computes one slice at a time, so that an embedding never depends on who else waits. Engines differ
+by rounding; `identity` keeps what they computed apart in caches.
+"""
+
+import logging
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+import torch
+from sam2.modeling.sam2_base import SAM2Base
+from torch import Tensor
+
+from lib.errors import ConfigError
+from lib.model.config import Backbone, SegmenterConfig
+from lib.model.engine_openvino import OpenVinoEngine
+from lib.shapes import CanvasBatch
+
+logger = logging.getLogger(__name__)
+
+
+class EngineChoice(StrEnum):
+    """Which engine an operator wants."""
+
+    AUTO = "auto"
+    """OpenVINO on a CPU for the encoders that it has been measured to be faster for, else PyTorch."""
+    TORCH = "torch"
+    OPENVINO = "openvino"
+
+
+@runtime_checkable
+class EncoderEngine(Protocol):
+    """Anything that runs a slice encoder."""
+
+    @property
+    def identity(self) -> str:
+        """Name, version and precision: what the last bits of an embedding depend on."""
+        ...
+
+    def encode(self, canvas: CanvasBatch) -> tuple[Tensor, ...]:
+        """Embed one normalised slice (1, 3, side, side): feature maps (1, C, h, w), fine to coarse."""
+        ...
+
+
+class TorchEngine:
+    """The encoder as sam2 runs it: float32 on a CPU, mixed precision on CUDA.
+
+    Args:
+        sam2: the network, on its device.
+    """
+
+    def __init__(self, sam2: SAM2Base) -> None:
+        self._sam2 = sam2
+        self._device = next(sam2.parameters()).device
+        self._is_mixed = self._device.type == "cuda"
+
+    @property
+    def identity(self) -> str:
+        """PyTorch's version, the kind of device and the precision."""
+        precision = "float16" if self._is_mixed else "float32"
+        return f"torch {torch.__version__} {self._device.type} {precision}"
+
+    def encode(self, canvas: CanvasBatch) -> tuple[Tensor, ...]:
+        """Embed one normalised slice; the feature maps stay on the device."""
+        pixels = canvas.to(self._device).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._is_mixed):
+            features = self._sam2.forward_image(pixels)
+        levels = features["backbone_fpn"][-self._sam2.num_feature_levels :]
+        return tuple(level.float().contiguous() for level in levels)
+
+
+def make_engine(choice: EngineChoice, sam2: SAM2Base, config: SegmenterConfig) -> EncoderEngine:
+    """The engine that was asked for; with `auto`, the fastest that works here.
+
+    Args:
+        choice: what the operator wants.
+        sam2: the network in eval mode, on its device.
+        config: what it was built from.
+
+    Raises:
+        ConfigError: OpenVINO was asked for and cannot run this encoder here.
+    """
+    obstacle = _obstacle_to_openvino(sam2, config)
+    if choice is EngineChoice.OPENVINO and obstacle:
+        raise ConfigError(
+            f"The engine openvino cannot be used: {obstacle}; choose --conf engine auto or torch."
+        )
+    engine: EncoderEngine = TorchEngine(sam2)
+    if choice is not EngineChoice.TORCH and not obstacle:
+        engine = _openvino_or(engine, choice, sam2, config)
+    logger.info("slices are encoded by %s", engine.identity)
+    return engine
+
+
+def _obstacle_to_openvino(sam2: SAM2Base, config: SegmenterConfig) -> str:
+    if config.backbone is not Backbone.TINYVIT:
+        return f"it runs the encoder {Backbone.TINYVIT}, and the weights have {config.backbone}"
+    device = next(sam2.parameters()).device.type
+    return "" if device == "cpu" else f"it runs on the device cpu; got {device}"
+
+
+def _openvino_or(
+    fallback: EncoderEngine, choice: EngineChoice, sam2: SAM2Base, config: SegmenterConfig
+) -> EncoderEngine:
+    try:
+        return OpenVinoEngine(sam2.image_encoder, config.image_size, torch.get_num_threads())
+    except (ImportError, RuntimeError) as error:  # not installed, or its CPU plugin does not work here
+        if choice is EngineChoice.OPENVINO:
+            raise ConfigError(
+                f"The engine openvino cannot be started ({type(error).__name__}); choose --conf engine "
+                "auto or torch, or install openvino."
+            ) from error
+        logger.warning("OpenVINO cannot be started, slices are encoded more slowly: %s", error)
+        return fallback
