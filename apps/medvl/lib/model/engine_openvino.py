@@ -30,7 +30,7 @@ def import_openvino() -> ModuleType:
         ImportError: it is not installed.
     """
     if "openvino" in sys.modules:
-        return sys.modules["openvino"]
+        return importlib.import_module("openvino")
     with _as_if_not_installed(_TELEMETRY):
         return importlib.import_module("openvino")
 
