@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 SAMPLE_STUDIES := sample-data/cache/studies
 STUDIES ?= $(SAMPLE_STUDIES)
 
-.PHONY: help setup demo serve sample-data test test-slow check format bench docs lock golden hooks clean
+.PHONY: help setup demo serve sample-data pacs pacs-stop test test-slow check format bench docs lock golden hooks clean
 
 help:  ## Lists these words.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,12 @@ serve: setup $(if $(filter $(SAMPLE_STUDIES),$(STUDIES)),sample-data)  ## Serves
 sample-data: $(INSTALLED)  ## A real CT, its labels and a DICOM series, into sample-data/cache.
 	$(BIN)/python -m lib.cli.sample_data
 
+pacs: $(INSTALLED) sample-data  ## Orthanc on http://127.0.0.1:8042 with the sample series, until ctrl-C or pacs-stop.
+	$(BIN)/python -m lib.cli.pacs start
+
+pacs-stop: $(INSTALLED)  ## Ends the Orthanc that `make pacs` started.
+	$(BIN)/python -m lib.cli.pacs stop
+
 test: setup  ## Tests that finish in minutes on two cores.
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
@@ -56,6 +62,8 @@ format: $(INSTALLED)  ## Formats the code.
 
 bench: setup sample-data  ## Benchmarks; the last line of each is one JSON document, kept in results/.
 	$(BIN)/python benchmarks/bench_server.py --append results/bench_server.jsonl
+	$(BIN)/python benchmarks/bench_engines.py --append results/bench_engines.jsonl
+	$(BIN)/python benchmarks/bench_interactive.py --append results/bench_interactive.jsonl
 
 docs: $(INSTALLED)  ## Writes the tables of README.md again from the code.
 	$(BIN)/python tools/readme_tables.py

@@ -80,6 +80,16 @@ def test_a_path_out_of_the_service_is_refused(path):
         dicomweb_url("http://pacs/dicom-web", path, "")
 
 
+def test_addresses_of_bulk_data_lead_through_the_proxy_and_pixels_are_not_touched(archive):
+    client = client_of(archive)
+    document = client.post(
+        "/proxy/dicom/stow/studies",
+        content=f'{{"BulkDataURI": "{archive}/studies/1/bulk/2"}}',
+        headers={"Content-Type": "application/dicom+json"},
+    ).text
+    assert '"BulkDataURI": "http://testserver/proxy/dicom/wado/studies/1/bulk/2"' in document
+
+
 def test_a_folder_has_no_dicomweb():
     reply = client_of("/studies").get("/proxy/dicom/qido/studies")
     assert reply.status_code == 404

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -71,8 +72,26 @@ def find_orthanc() -> Orthanc:
     return Orthanc(Path(program), plugin)
 
 
+@dataclass(frozen=True)
+class RunningOrthanc:
+    """A server that has been started.
+
+    Attributes:
+        address: such as http://127.0.0.1:8042.
+        process: whose end is the server's.
+    """
+
+    address: str
+    process: subprocess.Popen[bytes]
+
+    @property
+    def dicomweb(self) -> str:
+        """Address of its DICOMweb service."""
+        return f"{self.address}/dicom-web"
+
+
 @contextmanager
-def running_orthanc(orthanc: Orthanc, home: Path, port: int) -> Iterator[str]:
+def running_orthanc(orthanc: Orthanc, home: Path, port: int) -> Iterator[RunningOrthanc]:
     """Start Orthanc, wait until it answers, and end it whatever happens in the block.
 
     Args:
@@ -81,11 +100,13 @@ def running_orthanc(orthanc: Orthanc, home: Path, port: int) -> Iterator[str]:
         port: of the loopback interface.
 
     Yields:
-        Its address, such as http://127.0.0.1:8042.
+        The server.
 
     Raises:
+        ConfigError: the port is taken, perhaps by another PACS.
         CapacityError: it did not come up.
     """
+    _check_free(port)
     home.mkdir(parents=True, exist_ok=True)
     config = home / "orthanc.json"
     config.write_text(json.dumps(_configuration(orthanc, home, port), indent=2), encoding="utf-8")
@@ -100,7 +121,7 @@ def running_orthanc(orthanc: Orthanc, home: Path, port: int) -> Iterator[str]:
         )
         try:
             _wait_until_ready(process, address)
-            yield address
+            yield RunningOrthanc(address, process)
         finally:
             _end(process)
 
@@ -163,11 +184,23 @@ def _configuration(orthanc: Orthanc, home: Path, port: int) -> dict[str, Any]:
     }
 
 
+def _check_free(port: int) -> None:
+    """Whoever holds the port would be taken for ours, and be sent the sample series."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise ConfigError(
+                f"Port {port} is taken, perhaps by another Orthanc; end that, or choose another --port."
+            ) from error
+
+
 def _wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise CapacityError("Orthanc stopped while starting; is its port taken? Its log says more.")
+            raise CapacityError("Orthanc stopped while starting; its log says why.")
         with suppress(requests.RequestException):
             if requests.get(f"{address}/dicom-web/studies", timeout=5).ok:
                 return
@@ -194,12 +227,14 @@ def start(
     console = Console()
     signal.signal(signal.SIGTERM, _leave)
     try:
-        with running_orthanc(find_orthanc(), home, port) as address, _noted(home):
+        with running_orthanc(find_orthanc(), home, port) as server, _noted(home):
             for folder in sorted(path for path in series.iterdir() if path.is_dir()):
-                console.print(f"{folder.name}: {upload_series(address, folder)} files")
-            console.print(f"DICOMweb is at {address}/dicom-web (this computer only); end with ctrl-C.")
-            console.print(f"Now, in another terminal: make serve STUDIES={address}/dicom-web")
-            signal.pause()
+                console.print(f"{folder.name}: {upload_series(server.address, folder)} files")
+            console.print(f"DICOMweb for this computer only: {server.dicomweb}", soft_wrap=True)
+            console.print(f"In another terminal: make serve STUDIES={server.dicomweb}", soft_wrap=True)
+            console.print("End with ctrl-C.")
+            server.process.wait()
+            raise CapacityError("Orthanc has ended by itself; its log says why.")
     except KeyboardInterrupt:
         console.print("Orthanc has ended.")
     except MedVLError as error:

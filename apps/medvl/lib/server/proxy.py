@@ -57,7 +57,14 @@ def proxy_router(studies: str) -> APIRouter:
             headers={name: request.headers[name] for name in _PASSED_ON if name in request.headers},
             body=await request.body(),
         )
-        return await run_in_threadpool(_passed_on, call)
+        reply = await run_in_threadpool(_passed_on, call)
+        if "json" in reply.headers.get("content-type", ""):
+            return Response(
+                _through_here(bytes(reply.body), studies, f"{request.base_url}proxy/dicom/wado"),
+                status_code=reply.status_code,
+                media_type=reply.headers["content-type"],
+            )
+        return reply
 
     return router
 
@@ -85,6 +92,13 @@ def dicomweb_url(studies: str, path: str, query: str) -> str:
     prefix = getattr(settings, f"MONAI_LABEL_{service.upper()}_PREFIX") if service else None
     address = "/".join(part.strip("/") for part in (studies, prefix or "", rest) if part)
     return f"{address}?{query}" if query else address
+
+
+def _through_here(document: bytes, studies: str, proxied: str) -> bytes:
+    """Addresses of bulk data in a document, which a viewer could not reach itself, made to lead here."""
+    prefix = settings.MONAI_LABEL_WADO_PREFIX
+    address = "/".join(part.strip("/") for part in (studies, prefix or "") if part)
+    return document.replace(address.encode() + b"/", proxied.encode() + b"/")
 
 
 def _passed_on(call: DicomWebCall) -> Response:
