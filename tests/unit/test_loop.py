@@ -13,7 +13,7 @@ from lib.train.loop import CHECKPOINT, LoopConfig, TrainedPart, run_loop
 STEPS = 12
 
 
-class Died(Exception):
+class KilledError(Exception):
     """The process was killed."""
 
 
@@ -40,7 +40,7 @@ def config(**changes) -> LoopConfig:
 def losses_of(learning: TrainedPart, dies_at: int | None = None):
     def losses(step: int) -> dict[str, torch.Tensor]:
         if step == dies_at:
-            raise Died
+            raise KilledError
         target = torch.from_numpy(np.random.default_rng(step).normal(size=3)).float()
         return {"loss": ((learning.parameters["weight"] - target) ** 2).sum()}
 
@@ -57,7 +57,7 @@ def train(folder: Path, **changes) -> TrainedPart:
 def test_a_killed_run_resumes_to_the_same_parameters(tmp_path, dies_at):
     whole = train(tmp_path / "whole")
     killed = part()
-    with pytest.raises(Died):
+    with pytest.raises(KilledError):
         run_loop(killed, losses_of(killed, dies_at), config(), tmp_path / "killed", lambda *_: None)
     resumed = train(tmp_path / "killed")
     assert torch.equal(resumed.parameters["weight"], whole.parameters["weight"])
@@ -102,6 +102,8 @@ def test_the_learning_rate_rises_and_then_falls_to_a_hundredth():
 def test_reports_are_means_since_the_last_one(tmp_path):
     told = []
     learning = part()
-    run_loop(learning, losses_of(learning), config(), tmp_path, lambda step, means: told.append((step, means)))
+    run_loop(
+        learning, losses_of(learning), config(), tmp_path, lambda step, means: told.append((step, means))
+    )
     assert [step for step, _ in told] == [4, 8, 12]
     assert all(set(means) == {"loss"} for _, means in told)

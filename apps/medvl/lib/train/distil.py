@@ -19,7 +19,7 @@ from lib.train.features import StoredView
 
 SMALLEST_BOX_PX = 10.0
 LARGEST_BOX_PX = 110.0
-BOXES_A_SLICE = 8
+BOXES_A_SLICE = 6
 MIN_IOU = 0.85
 """Predicted overlap below which a mask is not believed."""
 MIN_STABILITY = 0.9
@@ -91,7 +91,7 @@ def find_pseudo_masks(
         boxes = _random_boxes(view.record.inner, rng)
         masks = _believed(sam2, view.embedding(position), boxes)
         found.extend((position, mask) for mask in _different(masks))
-    bits = np.array([np.packbits(mask) for _, mask in found], dtype=np.uint8).reshape(len(found), -1)
+    bits = np.array([np.packbits(mask) for _, mask in found], dtype=np.uint8).reshape(len(found), -(-(side**2) // 8))
     return PseudoMasks(np.array([position for position, _ in found], dtype=np.int64), bits, side)
 
 

@@ -150,6 +150,7 @@ class TaskSampler:
 
     def _chain(self, hops: int, beyond_ends: float, rng: np.random.Generator) -> SliceTask:
         """Consecutive slices that show an object, or lead out of it."""
+        has_ended = rng.random() < beyond_ends
         while True:
             view = self._view(rng, volumes_only=True)
             value = int(rng.choice(sorted(view.present)))
@@ -159,7 +160,7 @@ class TaskSampler:
             if not all(0 <= position < len(view.labels) for position in chain):
                 continue
             leads_on = all(position in shown for position in chain[:-1])
-            if leads_on and (chain[-1] not in shown) == (rng.random() < beyond_ends):
+            if leads_on and (chain[-1] not in shown) == has_ended:
                 truths = tuple(view.mask(position, value) for position in chain)
                 return SliceTask(tuple(view.embedding(position) for position in chain), truths)
 
