@@ -219,7 +219,7 @@ def test_a_malformed_source_is_refused_with_the_form_it_should_have(source, tmp_
 
 @pytest.mark.parametrize("source", ["https://example.org/net.pth", "net.pth", ""])
 def test_an_unknown_kind_of_source_is_refused(source, tmp_path):
-    with pytest.raises(WeightsError, match="allowed are pypi:, hf: and file:"):
+    with pytest.raises(WeightsError, match="allowed are pypi:, hf:, app: and file:"):
         fetch(source, tmp_path / "x", None)
 
 

