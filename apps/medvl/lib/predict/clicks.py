@@ -20,6 +20,7 @@ HALF_SIDES_MM = (6.0, 10.0, 16.0, 25.0, 40.0, 60.0, 90.0)
 """Half the side of the boxes that are tried around a click: from a small nodule to a liver."""
 _STABILITY_SHIFT = 1.0
 """Logits are raised and lowered by this to see how much of the mask is certain (SAM's stability score)."""
+MOST_CLICKS = 8
 _REFINEMENTS = 2
 """How often the box is drawn again around the mask that it gave."""
 
@@ -42,9 +43,20 @@ class Candidate:
 def segment_click(scan: EmbeddedScan, plan: ObjectPlan, click: FrameClick) -> Candidate | None:
     """The object under one positive click on its slice, or None if nothing certain lies there."""
     if scan.segmenter.config.knows(TrainedPrompt.CLICK):
-        result = scan.decode(click.index, clicks=(click,))
+        on_slice = tuple(other for other in plan.clicks if other.index == click.index)
+        result = scan.decode(click.index, clicks=thinned(on_slice, click))
         return Candidate(result.mask, result.iou, result.iou)
     return next(iter(candidates(scan, plan, click)), None)
+
+
+def thinned(clicks: Sequence[FrameClick], kept: FrameClick) -> tuple[FrameClick, ...]:
+    """At most so many clicks of each sign as the network was taught, evenly chosen from a scribble."""
+    chosen: list[FrameClick] = []
+    for positive in (True, False):
+        of_sign = [click for click in clicks if click.positive is positive]
+        step = max(1, -(-len(of_sign) // MOST_CLICKS))
+        chosen.extend(of_sign[::step])
+    return tuple(chosen) if kept in chosen else (*chosen, kept)
 
 
 def candidates(scan: EmbeddedScan, plan: ObjectPlan, click: FrameClick) -> list[Candidate]:

@@ -1,7 +1,8 @@
 """From the key slice outwards, both ways, until the object ends.
 
-Two ways to carry an object to the next slice: `reprompt` gives the network the box of the mask before, a
-little larger; `memory` lets SAM2's memory attention find the object again, for weights trained for it.
+Two ways to carry an object to the next slice: `reprompt` gives the network the mask before and its box, a
+little larger (the box alone if the weights do not follow masks); `memory` lets SAM2's memory attention find
+the object again, for weights trained for it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,10 +12,11 @@ from enum import StrEnum
 import numpy as np
 from scipy import ndimage
 
+from lib.model.config import TrainedPrompt
 from lib.model.volume_segmenter import SliceMemory
 from lib.predict.plan import FrameBox, ObjectPlan, bounding_box
 from lib.predict.scan import EmbeddedScan
-from lib.shapes import SliceMask
+from lib.shapes import SliceLogits, SliceMask
 
 MARGIN_MM = 3.2
 """The box of the mask before grows by this much, so that an object may grow from slice to slice."""
@@ -26,6 +28,8 @@ MIN_IOU = 0.75
 that show it, and 70 % of those beyond its ends, are below."""
 MIN_OVERLAP = 0.25
 """Where consecutive masks overlap less than this (IoU), the network has jumped to something else."""
+MASK_LOGIT = 10.0
+"""A mask is given to the network as this much inside and minus as much outside."""
 MAX_GROWTH = 2.5
 """A mask that becomes larger by more than this factor from one slice to the next has leaked."""
 
@@ -87,11 +91,48 @@ def propagate(scan: EmbeddedScan, plan: ObjectPlan, track: Track, how: Propagati
 def _by_box(scan: EmbeddedScan, plan: ObjectPlan, track: Track, seed: int, indices: Iterable[int]) -> None:
     before = track.masks[seed]
     for index in indices:
-        mask, iou = _next_by_box(scan, plan, before, index)
-        if not mask.any() or not (plan.is_bounded or _continues(mask, iou, before)):
+        mask, iou = next_slice(scan, plan, before, index)
+        if not mask.any() or not (plan.is_bounded or continues(mask, iou, before)):
             return
         track.add(index, mask, iou)
         before = mask
+
+
+def next_slice(
+    scan: EmbeddedScan, plan: ObjectPlan, before: SliceMask, index: int
+) -> tuple[SliceMask, float]:
+    """The object on the slice beside one that is done, and its predicted overlap with the truth.
+
+    Args:
+        scan: the scan.
+        plan: bounds of the object.
+        before: the mask of the slice beside, not empty.
+        index: the slice.
+
+    Returns:
+        The mask, empty where the object has ended, and the overlap; nan with an empty mask.
+    """
+    if scan.segmenter.config.knows(TrainedPrompt.MASK):
+        return _next_by_mask(scan, plan, before, index)
+    return _next_by_box(scan, plan, before, index)
+
+
+def _next_by_mask(
+    scan: EmbeddedScan, plan: ObjectPlan, before: SliceMask, index: int
+) -> tuple[SliceMask, float]:
+    """For weights that were taught to find an object again by the mask of the slice before."""
+    box = bounding_box(before).grown(_margin_voxels(plan), plan.bounds)
+    if box.is_empty:
+        return np.zeros_like(before), np.nan
+    result = scan.decode(index, box=box, mask_logits=as_logits(before))
+    if result.is_absent and not plan.is_bounded:
+        return np.zeros_like(before), np.nan
+    return within(result.mask, plan.bounds), result.iou
+
+
+def as_logits(mask: SliceMask) -> SliceLogits:
+    """A mask as the network was taught to read it."""
+    return np.where(mask, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
 
 
 def _next_by_box(
@@ -127,7 +168,7 @@ def _parts(mask: SliceMask) -> Iterator[SliceMask]:
             yield labelled == number
 
 
-def _continues(mask: SliceMask, iou: float, before: SliceMask) -> bool:
+def continues(mask: SliceMask, iou: float, before: SliceMask) -> bool:
     """Whether a slice still shows the object of the slice before."""
     overlap = np.count_nonzero(mask & before) / np.count_nonzero(mask | before)
     growth = np.count_nonzero(mask) / np.count_nonzero(before)
@@ -145,7 +186,7 @@ def _by_memory(scan: EmbeddedScan, plan: ObjectPlan, track: Track, seed: int, in
             output = scan.segmenter.follow(memory, index, embedding, scan.plane.count, backwards=index < seed)
             result = scan.result(output)
         mask = within(result.mask, plan.bounds)
-        if not mask.any():
+        if result.is_absent or not mask.any():
             return
         track.add(index, mask, result.iou)
 

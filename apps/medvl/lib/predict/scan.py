@@ -56,9 +56,13 @@ class SliceResult:
 
     @property
     def mask(self) -> np.ndarray:
-        """The voxels of the object, shape (H, W)."""
-        absent = self.object_logit is not None and self.object_logit <= 0
-        return np.zeros(self.logits.shape, dtype=bool) if absent else self.logits > 0
+        """The voxels of the object if it is on this slice, shape (H, W)."""
+        return self.logits > 0
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the network says that the object is not on this slice; a user who points at it knows."""
+        return self.object_logit is not None and self.object_logit <= 0
 
 
 @dataclass(frozen=True, eq=False)
