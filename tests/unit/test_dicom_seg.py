@@ -166,6 +166,30 @@ def test_overlapping_segments_come_back_whole(series, tmp_path, rng, codes):
     assert seg.dataset.SegmentsOverlap == "YES"
 
 
+def test_segments_that_share_no_voxel_do_not_overlap_though_they_share_slices(series, tmp_path, rng, codes):
+    mask = random_mask(series, rng)
+    assert pydicom.dcmread(written(mask, series, tmp_path, codes)).SegmentsOverlap == "NO"
+    path = tmp_path / "apart.dcm"
+    write_overlapping_seg({name: mask.of(name) for name in NAMES}, series, path, codes, HEADER)
+    assert pydicom.dcmread(path).SegmentsOverlap == "NO"
+
+
+def test_frames_that_do_not_fill_whole_bytes_come_back(tmp_path, rng, codes):
+    volume = marker_volume("LPS", shape=(15, 13, 11)).volume
+    series = series_of(dicom_slices(volume))
+    mask = random_mask(series, rng, ("liver", "spleen"))
+    path = written(mask, series, tmp_path, codes)
+    np.testing.assert_array_equal(read_dicom_seg(path, series).label_map, mask.label_map)
+    pixels = highdicom.seg.segread(path).pixel_array
+    assert pixels.shape == (20, 13, 15)
+    assert pixels.sum() == (mask.label_map > 0).sum()
+
+
+def test_names_that_dicom_text_cannot_hold_become_what_it_can(series, tmp_path, codes):
+    assert info_of("left\\right\n", series, tmp_path, codes).name == "left/right"
+    assert info_of("x" * 80, series, tmp_path, codes).name == "x" * 64
+
+
 def test_in_a_label_map_the_later_of_overlapping_segments_wins(series, tmp_path, rng, codes):
     masks = {name: rng.random(series.shape) < 0.4 for name in ("liver", "lesion")}
     path = tmp_path / "seg.dcm"
@@ -288,9 +312,17 @@ def test_the_seg_belongs_to_the_patient_study_and_place_of_its_series(series, tm
     assert dataset.SeriesInstanceUID != series.uid
 
 
+def test_writing_leaves_the_headers_of_the_series_as_they_were(series, tmp_path, rng, codes):
+    before = [header.to_json() for header in series.headers]
+    written(random_mask(series, rng), series, tmp_path, codes)
+    assert [header.to_json() for header in series.headers] == before
+
+
 def test_a_mask_of_another_size_is_refused_with_both_sizes(series, tmp_path, codes):
     other = Mask(np.ones((18, 14, 8), dtype=np.uint8), series.affine, {"liver": 1})
-    with pytest.raises(VolumeError, match=r"18 columns, 14 rows and 8 slices.*18, 14 and 9"):
+    with pytest.raises(
+        VolumeError, match=r"18 columns, 14 rows and 8 slices.*18 columns, 14 rows and 9 slices"
+    ):
         written(other, series, tmp_path, codes)
 
 

@@ -24,7 +24,7 @@ _TEMPORARY_PREFIX = "medvl-serve-"
 _STOP_TIMEOUT_S = 5
 _CONF_OPTIONS = ("--conf", "-c")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_CHATTY = ("monailabel", "monai", "dicomweb_client", "filelock", "PIL", "httpx", "schedule")
+_CHATTY = ("monailabel", "monai", "dicomweb_client", "filelock", "highdicom", "PIL", "httpx", "schedule")
 
 logger = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False)

@@ -4,9 +4,7 @@ One segment a label, one bit a voxel, no frame without a voxel. Each frame state
 slice, so that tilted, oblique and unevenly spaced series need no resampling.
 """
 
-import copy
 import uuid
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,9 +28,10 @@ from lib.formats.dicom_seg_codes import (
     cielab_from_rgb,
     describe_segments,
 )
+from lib.formats.dicom_seg_frames import DrawnFrames, frames_of_labels, frames_of_masks, packed_bits
 from lib.formats.dicom_series import DicomSeries
 from lib.mask import Mask
-from lib.shapes import AnyArray, BinaryMask, LabelMap
+from lib.shapes import BinaryMask
 
 MANUFACTURER = "MedVL"
 NOTICE = "research use only"
@@ -123,7 +122,8 @@ def write_dicom_seg(
     for number, name in enumerate(present, start=1):
         number_of[mask.labels[name]] = number
     segments = describe_segments(present, codes)
-    _write(_frames(number_of[mask.label_map]), segments, series, path, header)
+    drawn = frames_of_labels(number_of[mask.label_map], len(segments))
+    _write(drawn, segments, series, path, header)
     return segments
 
 
@@ -147,8 +147,7 @@ def write_overlapping_seg(
     if not present:
         raise InputError(_EMPTY)
     segments = describe_segments(present, codes)
-    frames = np.stack([_frames(mask) for mask in present.values()], axis=-1).astype(np.uint8)
-    _write(frames, segments, series, path, header)
+    _write(frames_of_masks(list(present.values())), segments, series, path, header)
     return segments
 
 
@@ -167,34 +166,45 @@ def _by_value(item: tuple[str, int]) -> int:
     return item[1]
 
 
-def _frames(mask: LabelMap | BinaryMask) -> AnyArray:
-    """Voxels (column, row, slice) as frames (slice, row, column)."""
-    return np.ascontiguousarray(mask.transpose(2, 1, 0))
-
-
 def _write(
-    frames: AnyArray,
+    drawn: DrawnFrames,
     segments: Sequence[SegmentDescription],
     series: DicomSeries,
     path: Path,
     header: SegHeader,
 ) -> None:
-    _check_fits(frames, series)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about odd but harmless values of the source series
-        dataset = _segmentation(frames, segments, series, header)
-        buffer = BytesIO()
-        dataset.save_as(buffer, write_like_original=False)
+    _check_fits(drawn, series)
+    dataset = _segmentation(drawn, segments, series, header)
+    _fill(dataset, drawn, series)
+    buffer = BytesIO()
+    dataset.save_as(buffer, write_like_original=False)
     write_atomically(path, buffer.getvalue())
 
 
+def _fill(dataset: highdicom.seg.Segmentation, drawn: DrawnFrames, series: DicomSeries) -> None:
+    """Put the voxels of each frame in place of the stand-ins that `_segmentation` gave.
+
+    highdicom holds all frames in memory at a byte a voxel, twice: gigabytes for a whole body.
+    """
+    dataset.Columns, dataset.Rows, _ = drawn.shape
+    dataset.SegmentsOverlap = "YES" if drawn.is_overlapping else "NO"
+    slice_of = {str(source.SOPInstanceUID): k for k, source in enumerate(series.headers)}
+    places = []
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        source = frame.DerivationImageSequence[0].SourceImageSequence[0]
+        number = int(frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        places.append((number, slice_of[str(source.ReferencedSOPInstanceUID)]))
+    dataset.PixelData = packed_bits(drawn.frame(number, k) for number, k in places)
+
+
 def _segmentation(
-    frames: AnyArray, segments: Sequence[SegmentDescription], series: DicomSeries, header: SegHeader
+    drawn: DrawnFrames, segments: Sequence[SegmentDescription], series: DicomSeries, header: SegHeader
 ) -> highdicom.seg.Segmentation:
+    """The SEG with every frame that is needed, each of one voxel."""
     weights = header.algorithm.weights_sha256 if header.algorithm else ""
     return highdicom.seg.Segmentation(
         source_images=[_completed(source) for source in series.headers],
-        pixel_array=frames,
+        pixel_array=drawn.occupied,
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[_described(segment, series, header.algorithm) for segment in segments],
         series_instance_uid=generate_uid(prefix=None),
@@ -212,17 +222,16 @@ def _segmentation(
     )
 
 
-def _check_fits(frames: AnyArray, series: DicomSeries) -> None:
+def _check_fits(drawn: DrawnFrames, series: DicomSeries) -> None:
     """The mask must have the grid of the series, and the series what a SEG must state.
 
     Raises:
         VolumeError: it has not.
     """
-    columns, rows, slices = series.shape
-    if frames.shape[:3] != (slices, rows, columns):
+    if drawn.shape != series.shape:
         raise VolumeError(
-            f"The mask has {frames.shape[2]} columns, {frames.shape[1]} rows and {frames.shape[0]} slices; "
-            f"the DICOM series has {columns}, {rows} and {slices}: draw it on the series."
+            f"The mask has {_size(drawn.shape)}; the DICOM series has {_size(series.shape)}: draw it on the "
+            "series."
         )
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         if len({str(source.get(keyword) or "") for source in series.headers} - {""}) != 1:
@@ -233,14 +242,23 @@ def _check_fits(frames: AnyArray, series: DicomSeries) -> None:
         raise VolumeError("The DICOM series cannot have a SEG: its slices need PixelSpacing.")
 
 
+def _size(shape: tuple[int, int, int]) -> str:
+    columns, rows, slices = shape
+    return f"{columns} columns, {rows} rows and {slices} slices"
+
+
 def _completed(header: pydicom.Dataset) -> pydicom.Dataset:
     """A slice's header with what a SEG copies from it; scanners and anonymizers leave some of it out."""
-    completed = copy.copy(header)
+    completed = pydicom.Dataset()
+    completed.update(header)
+    # Elements are shared with the header, so they are replaced and never set
+    completed.add_new("Rows", "US", 1)  # of the stand-ins for frames
+    completed.add_new("Columns", "US", 1)
     for keyword in _EMPTY_WHERE_MISSING:
         if keyword not in completed:
             setattr(completed, keyword, None)
     if not completed.get("SliceThickness"):
-        completed.SliceThickness = completed.get("SpacingBetweenSlices") or "1"
+        completed.add_new("SliceThickness", "DS", completed.get("SpacingBetweenSlices") or "1")
     return completed
 
 
@@ -250,14 +268,14 @@ def _described(
     code = segment.code
     description = highdicom.seg.SegmentDescription(
         segment_number=segment.number,
-        segment_label=segment.name[:_MAX_NAME],
+        segment_label=_plain(segment.name)[:_MAX_NAME],
         segmented_property_category=_coded(code.category),
         segmented_property_type=_coded(code.type),
         algorithm_type=SegmentAlgorithmTypeValues(algorithm.drawn if algorithm else Drawn.BY_HAND),
         algorithm_identification=_identified(algorithm) if algorithm else None,
         # The same structure of the same series is the same thing in every SEG that shows it
         tracking_uid=derived_uid(series.uid, segment.name),
-        tracking_id=segment.name[:_MAX_TRACKING],
+        tracking_id=_plain(segment.name)[:_MAX_TRACKING],
         anatomic_regions=[_coded(code.region)] if code.region else None,
     )
     if code.modifier:
@@ -268,6 +286,13 @@ def _described(
         region.AnatomicRegionModifierSequence = [_coded_item(code.region_modifier)]
     description.RecommendedDisplayCIELabValue = list(cielab_from_rgb(segment.rgb))
     return description
+
+
+def _plain(name: str) -> str:
+    """A name as DICOM text: a backslash would part it into several values (PS3.5 section 6.2)."""
+    return (
+        "".join(letter if letter.isprintable() else " " for letter in name.replace("\\", "/")).strip() or "?"
+    )
 
 
 def _identified(algorithm: Algorithm) -> Any:

@@ -58,7 +58,7 @@ class DicomSeg:
 
     def mask_of(self, segment: SegmentInfo) -> BinaryMask:
         """The voxels of one segment, shape (columns, rows, slices) of the series."""
-        mask = np.zeros(self.series.shape, dtype=bool)
+        mask = np.zeros(self.series.shape, dtype=bool, order="F")
         with readable("DICOM SEG"):
             for frame, k in self.frames.get(segment.number, ()):
                 mask[:, :, k] |= _frame(self.dataset, frame).T
@@ -99,10 +99,12 @@ def read_dicom_seg(path: Path, series: DicomSeries) -> Mask:
     seg = open_dicom_seg(path, series)
     if len(seg.segments) > MAX_LABELS:
         raise VolumeError(f"The SEG holds {len(seg.segments)} segments; at most {MAX_LABELS} are read.")
-    label_map = np.zeros(series.shape, dtype=np.uint8)
+    label_map = np.zeros(series.shape, dtype=np.uint8, order="F")
     labels: dict[str, int] = {}
     for value, segment in enumerate(seg.segments, start=1):
-        label_map[seg.mask_of(segment)] = value
+        with readable("DICOM SEG"):
+            for frame, k in seg.frames.get(segment.number, ()):
+                label_map[:, :, k][_frame(seg.dataset, frame).T] = value
         labels[_unused(segment.name, labels)] = value
     return Mask(label_map, series.affine, labels)
 
