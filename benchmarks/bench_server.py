@@ -16,20 +16,17 @@ FILE` it is also added to FILE. Run: `make bench`.
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import requests
+from common import circumstances, finish
 from rich.console import Console
 from rich.table import Table
 
@@ -144,19 +141,6 @@ def summary(latencies_ms: list[float]) -> dict[str, float]:
     return {**found, "requests": len(latencies_ms)}
 
 
-def circumstances() -> dict:
-    """What the figures depend on."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "benchmark": "server",
-        "commit": commit,
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-    }
-
-
 def print_table(results: dict, console: Console) -> None:
     """The figures for people."""
     table = Table(title="GET /info/, milliseconds")
@@ -176,14 +160,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="how long to measure, idle and busy each")
     parser.add_argument("--append", type=Path, help="a file to which the JSON line is added")
     options = parser.parse_args()
-    results = circumstances() | measure(options.seconds)
+    results = circumstances("server") | measure(options.seconds)
     print_table(results, Console())
-    line = json.dumps(results, separators=(",", ":"))
-    if options.append:
-        options.append.parent.mkdir(parents=True, exist_ok=True)
-        with options.append.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
-    print(line)
+    finish(results, options.append)
     if results["inference_failures"]:
         sys.exit(1)
 
