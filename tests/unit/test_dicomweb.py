@@ -272,6 +272,13 @@ def test_series_that_were_never_opened_are_in_the_catalogue(store, uid):
     assert store.json()["objects"][uid]["image"]["info"]["Modality"] == "CT"
 
 
+def test_the_archive_is_not_asked_again_for_every_count(store, archive, uid, monkeypatch):
+    assert store.status()["total"] == 1
+    archive.is_silent = True
+    assert store.status()["total"] == 1
+    assert store.get_unlabeled_images() == [uid]
+
+
 def test_a_silent_archive_is_said_and_what_was_copied_stays_readable(store, archive, uid, tmp_path):
     assert store.get_image_uri(uid)
     archive.is_silent = True

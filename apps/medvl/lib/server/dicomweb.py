@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,11 @@ _INCOMING = ".incoming-"
 
 @dataclass(frozen=True)
 class _Listing:
-    series: Mapping[str, ArchivedSeries]
-    until_s: float
+    """What the archive held when it was last asked, and until when that is good enough."""
+
+    series: Mapping[str, ArchivedSeries] = field(default_factory=dict)
+    labelled: frozenset[str] = frozenset()
+    until_s: float = 0.0
 
 
 class DicomWebStudies(StudiesDatastore):
@@ -62,7 +65,7 @@ class DicomWebStudies(StudiesDatastore):
         self._filters = dict(filters)
         self._version = version
         self._listing_s = listing_s
-        self._listing = _Listing({}, 0.0)
+        self._listing = _Listing()
         self._fetching = threading.Lock()
         self._codes = load_structure_codes()
         for leftover in self.folder.glob(f"{_INCOMING}*"):  # of a process that was killed
@@ -78,22 +81,23 @@ class DicomWebStudies(StudiesDatastore):
         Raises:
             CapacityError: the archive does not answer.
         """
-        return list(self._series())
+        return list(self._listed().series)
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """Images with a label, by default with a SEG in the archive."""
         stored = super().get_labeled_images(label_tag, labels)
         if (label_tag or FINAL) != FINAL:
             return stored
-        labelled = {seg.image_uid for seg in self._archive.segmentations()} | set(stored)
-        return [uid for uid in self._series() if uid in labelled]
+        listing = self._listed()
+        labelled = listing.labelled | set(stored)
+        return [uid for uid in listing.series if uid in labelled]
 
     def get_unlabeled_images(
         self, label_tag: str | None = None, labels: list[str] | None = None
     ) -> list[str]:
         """Images without a label, by default without a SEG in the archive."""
         labelled = set(self.get_labeled_images(label_tag, labels))
-        return [uid for uid in self._series() if uid not in labelled]
+        return [uid for uid in self._listed().series if uid not in labelled]
 
     def get_image_uri(self, image_id: str) -> str:
         """The path of a series as one file; empty if the archive has none of this UID.
@@ -110,7 +114,7 @@ class DicomWebStudies(StudiesDatastore):
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What the archive says and what is noted about an image; empty if there is none."""
-        series = self._series().get(image_id) or self._known(image_id)
+        series = self._listed().series.get(image_id) or self._known(image_id)
         return {**(series.info if series else {}), **super().get_image_info(image_id)}
 
     def update_image_info(self, image_id: str, info: Mapping[str, Any]) -> None:
@@ -200,18 +204,21 @@ class DicomWebStudies(StudiesDatastore):
     def json(self) -> dict[str, Any]:
         """The whole catalogue, series that have not been copied included."""
         document = super().json()
-        for uid, series in self._series().items():
+        for uid, series in self._listed().series.items():
             document["objects"].setdefault(
                 uid, {"image": {"ext": "", "info": dict(series.info)}, "labels": {}}
             )
         return document
 
-    def _series(self) -> Mapping[str, ArchivedSeries]:
-        """Images by UID; asked for anew when the last list is too old."""
-        if self._listing.until_s < time.monotonic():
-            found = {series.uid: series for series in self._archive.series(self._filters)}
-            self._listing = _Listing(found, time.monotonic() + self._listing_s)
-        return self._listing.series
+    def _listed(self) -> _Listing:
+        """Images, and which have a SEG; asked for anew when the last list is too old."""
+        listing = self._listing
+        if listing.until_s < time.monotonic():
+            series = {one.uid: one for one in self._archive.series(self._filters)}
+            labelled = frozenset(seg.image_uid for seg in self._archive.segmentations())
+            listing = _Listing(series, labelled, time.monotonic() + self._listing_s)
+            self._listing = listing
+        return listing
 
     def _known(self, image_id: str) -> ArchivedSeries | None:
         """A series of the archive, whether or not it is one of the images that are offered."""
