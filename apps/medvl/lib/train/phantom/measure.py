@@ -81,7 +81,7 @@ def _structure(volume: Volume, mask: np.ndarray, box: tuple[slice, ...]) -> Stru
 
 
 def _lesion(volume: Volume, lesion_map: np.ndarray, placed: PlacedLesion) -> LesionFact:
-    box = find_objects(lesion_map == placed.number)[0]
+    box = find_objects((lesion_map == placed.number).astype(np.uint8))[0]
     mask = lesion_map[box] == placed.number
     return LesionFact(
         number=placed.number,
