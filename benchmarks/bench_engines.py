@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from lib.cli.sample_data import CACHE, fetch_sample_data, load_sample_data
 from lib.formats import read_volume
 from lib.model.build import load_sam2
-from lib.model.engine import EncoderEngine, TorchEngine
+from lib.model.engine import TorchEngine
 from lib.model.engine_openvino import OpenVinoEngine
 from lib.model.volume_segmenter import SliceEmbedding, VolumeSegmenter
 from lib.model.weights import default_name, default_weights_dir
@@ -82,19 +82,6 @@ class Score:
         }
 
 
-class WithinContext:
-    """An engine that runs another one inside of a context, such as autocast."""
-
-    def __init__(self, engine: EncoderEngine, context: Callable) -> None:
-        self._engine, self._context = engine, context
-        self.identity = engine.identity
-
-    def encode(self, canvas: Tensor) -> tuple[Tensor, ...]:
-        """Embed one slice."""
-        with self._context():
-            return self._engine.encode(canvas)
-
-
 class Compiled:
     """The network through torch.compile."""
 
@@ -126,10 +113,9 @@ def simulated_int8(sam2: nn.Module) -> TorchEngine:
 
 def makers(sam2: nn.Module, side: int, threads: int, names: set[str]) -> dict[str, Callable]:
     """How to make each engine."""
-    half = lambda: torch.autocast("cpu", dtype=torch.bfloat16)  # noqa: E731
     known: dict[str, Callable] = {
         REFERENCE: lambda: TorchEngine(sam2),
-        "torch bfloat16": lambda: WithinContext(TorchEngine(sam2), half),
+        "torch bfloat16": lambda: TorchEngine(sam2, torch.bfloat16),
         "openvino float32": lambda: OpenVinoEngine(sam2.image_encoder, side, threads),
         "openvino bfloat16": lambda: OpenVinoEngine(sam2.image_encoder, side, threads, "bf16"),
         "int8 simulated": lambda: simulated_int8(sam2),

@@ -20,6 +20,10 @@ from lib.shapes import CanvasBatch
 logger = logging.getLogger(__name__)
 
 
+GPU_HALF = torch.float16
+"""Mixed precision on CUDA: three bits more than bfloat16, with which masks change (mean Dice 0.975)."""
+
+
 class EngineChoice(StrEnum):
     """Which engine an operator wants."""
 
@@ -44,27 +48,27 @@ class EncoderEngine(Protocol):
 
 
 class TorchEngine:
-    """The encoder as sam2 runs it: float32 on a CPU, mixed precision on CUDA.
+    """The encoder as sam2 runs it.
 
     Args:
         sam2: the network, on its device.
+        half: 16 bit type of mixed precision; None: all in float32.
     """
 
-    def __init__(self, sam2: SAM2Base) -> None:
+    def __init__(self, sam2: SAM2Base, half: torch.dtype | None = None) -> None:
         self._sam2 = sam2
+        self._half = half
         self._device = next(sam2.parameters()).device
-        self._is_mixed = self._device.type == "cuda"
 
     @property
     def identity(self) -> str:
         """PyTorch's version, the kind of device and the precision."""
-        precision = "float16" if self._is_mixed else "float32"
-        return f"torch {torch.__version__} {self._device.type} {precision}"
+        return f"torch {torch.__version__} {self._device.type} {self._half or torch.float32}"
 
     def encode(self, canvas: CanvasBatch) -> tuple[Tensor, ...]:
         """Embed one normalised slice; the feature maps stay on the device."""
         pixels = canvas.to(self._device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._is_mixed):
+        with torch.autocast(self._device.type, dtype=self._half, enabled=self._half is not None):
             features = self._sam2.forward_image(pixels)
         levels = features["backbone_fpn"][-self._sam2.num_feature_levels :]
         return tuple(level.float().contiguous() for level in levels)
@@ -86,7 +90,8 @@ def make_engine(choice: EngineChoice, sam2: SAM2Base, config: SegmenterConfig) -
         raise ConfigError(
             f"The engine openvino cannot be used: {obstacle}; choose --conf engine auto or torch."
         )
-    engine: EncoderEngine = TorchEngine(sam2)
+    is_cuda = next(sam2.parameters()).device.type == "cuda"
+    engine: EncoderEngine = TorchEngine(sam2, GPU_HALF if is_cuda else None)
     if choice is not EngineChoice.TORCH and not obstacle:
         engine = _openvino_or(engine, choice, sam2, config)
     logger.info("slices are encoded by %s", engine.identity)
