@@ -71,9 +71,13 @@ def answer_with(monkeypatch, label_map, *, shift: int = 0, failure: Exception | 
             assert (model, image_id) == ("interactive", "example")
             if failure is not None:
                 raise failure
-            low, high = params["box"]
-            inside = np.zeros(SHAPE, dtype=bool)
-            inside[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))] = True
+            if "box" in params:
+                low, high = params["box"]
+                inside = np.zeros(SHAPE, dtype=bool)
+                inside[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))] = True
+            else:  # a part of the organ under the first click, all of it after the second
+                inside = label_map == label_map[tuple(params["foreground"][0])]
+                inside[:20] &= len(params["foreground"]) > 1
             drawn = np.roll((label_map > 0) & inside, shift, axis=0)
             path = demo.Path(self._tmpdir) / "answer.nrrd"
             write_mask(Mask(drawn.astype(np.uint8), AFFINE, {params["label"]: 1}), path)
@@ -97,6 +101,13 @@ def test_a_good_run_prints_a_table_and_writes_a_picture_and_a_mask_for_each_orga
         assert organ in result.output
     rows = json.loads((output / "results.json").read_text())["rows"]
     assert [(row["organ"], row["dice"]) for row in rows] == [("liver", 1.0), ("spleen", 1.0)]
+    clicks = json.loads((output / "results.json").read_text())["clicks"]
+    assert [(step["organ"], step["clicks"], step["on_object"]) for step in clicks] == [
+        ("spleen", 1, True),
+        ("spleen", 2, True),
+    ]
+    assert clicks[0]["dice"] < clicks[1]["dice"] == 1
+    assert (output / "spleen-clicks-2.png").is_file()
     assert "Silver labels" in result.output
     assert "Research use only" in result.output
 

@@ -7,7 +7,15 @@ import pytest
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
-from lib.cli.overlay import MARGIN_PX, REFERENCE_RGB, RESULT_RGB, Overlay, draw_overlay, save_overlay
+from lib.cli.overlay import (
+    FOREGROUND_RGB,
+    MARGIN_PX,
+    REFERENCE_RGB,
+    RESULT_RGB,
+    Overlay,
+    draw_overlay,
+    save_overlay,
+)
 from lib.volume import Modality, Volume
 
 SHAPE = (24, 20, 10)
@@ -31,7 +39,9 @@ def stored_as(orientation: str) -> Overlay:
     affine = RAS_AFFINE @ inv_ornt_aff(transform, SHAPE)
     inside = np.argwhere(stored[1])
     box_ijk = np.stack([inside.min(axis=0), inside.max(axis=0)])
-    return Overlay(Volume(stored[0][None], affine, Modality.CT), stored[2], stored[1], box_ijk, "a block")
+    click_ijk = np.argwhere(stored[2]).mean(axis=0, keepdims=True)
+    volume = Volume(stored[0][None], affine, Modality.CT)
+    return Overlay(volume, stored[2], stored[1], "a block", box_ijk, foreground_ijk=click_ijk)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -53,6 +63,14 @@ def test_the_patients_right_is_on_the_left_and_the_front_is_up_in_the_axial_plan
     assert rows.mean() < height / 2
 
 
+def test_a_click_is_drawn_where_it_was_made():
+    picture = np.asarray(draw_overlay(stored_as("SLA")))[MARGIN_PX:-MARGIN_PX, :72]
+    columns, rows = columns_and_rows_of(picture, FOREGROUND_RGB)
+    centre_mm = np.array([24 - 19.5, 20 - 15.5]) * [2.0, 3.0]  # from the patient's right and front
+    assert columns.mean() == pytest.approx(centre_mm[0] * 1.5, abs=1.5)
+    assert rows.mean() == pytest.approx(centre_mm[1] * 1.5, abs=1.5)
+
+
 def test_reference_and_result_are_drawn_in_their_own_colours():
     picture = np.asarray(draw_overlay(stored_as("LPS")))[MARGIN_PX:-MARGIN_PX]
     reference_columns, _ = columns_and_rows_of(picture, REFERENCE_RGB)
@@ -64,9 +82,9 @@ def test_reference_and_result_are_drawn_in_their_own_colours():
 def test_an_empty_result_is_drawn_and_an_empty_reference_is_refused():
     overlay = stored_as("RAS")
     nothing = np.zeros(SHAPE, dtype=bool)
-    draw_overlay(Overlay(overlay.volume, nothing, overlay.reference, overlay.box_ijk, "missed"))
+    draw_overlay(Overlay(overlay.volume, nothing, overlay.reference, "missed", overlay.box_ijk))
     with pytest.raises(ValueError, match="empty reference"):
-        draw_overlay(Overlay(overlay.volume, overlay.result, nothing, overlay.box_ijk, "no reference"))
+        draw_overlay(Overlay(overlay.volume, overlay.result, nothing, "no reference", overlay.box_ijk))
 
 
 def test_the_saved_picture_is_a_png_of_the_same_size(tmp_path):

@@ -1,4 +1,4 @@
-"""The main job once, for real: a CT from a package registry, served over HTTP, five organs from a box each.
+"""The main job once, for real: a CT from a package registry, served over HTTP, organs from boxes and clicks.
 
 `python -m lib.cli.demo --output demo-output` prints a table and writes a picture and a mask per organ. The
 boxes are the tight boxes of another model's ("silver") labels, and Dice is the overlap with those labels. The
@@ -30,6 +30,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from lib.cli.demo_clicks import ClickStep, click_through, clicked
 from lib.cli.overlay import Overlay, save_overlay
 from lib.cli.sample_data import CACHE, SampleData, fetch_sample_data, load_sample_data
 from lib.cli.server_process import running_server
@@ -41,6 +42,7 @@ from lib.train.label_names import totalsegmentator_names
 from lib.train.metrics import dice
 from lib.volume import Volume
 
+CLICKED_ORGAN = "spleen"
 EXPECTED_DICE = 0.80
 """Less than this from a tight box on this scan means that something is broken."""
 NOTICE = (
@@ -88,7 +90,22 @@ class Outcome:
         return dice(self.target.reference, self.result)
 
 
-def run_demo(output: Path, console: Console) -> list[Outcome]:
+@dataclass(frozen=True, eq=False)
+class DemoResult:
+    """All that the demo did.
+
+    Attributes:
+        boxes: one organ from one box each.
+        clicks: the steps of one organ from clicks.
+        clicked_organ: its name.
+    """
+
+    boxes: list[Outcome]
+    clicks: list[ClickStep]
+    clicked_organ: str
+
+
+def run_demo(output: Path, console: Console) -> DemoResult:
     """Fetch, serve, segment, and write pictures and masks into `output`.
 
     Raises:
@@ -108,9 +125,22 @@ def run_demo(output: Path, console: Console) -> list[Outcome]:
         with running_server(studies, output / "server.log") as address:
             client = MONAILabelClient(address, tmpdir=folder)
             outcomes = _segment_all(client, targets, volume, console)
+            clicked_target = next((one for one in targets if one.organ == CLICKED_ORGAN), targets[0])
+            steps = _click_all(client, clicked_target, volume, console)
     for outcome in outcomes:
         _write(outcome, volume, output)
-    return outcomes
+    _write_clicks(steps, clicked_target, volume, output)
+    return DemoResult(outcomes, steps, clicked_target.organ)
+
+
+def _click_all(client: MONAILabelClient, target: Target, volume: Volume, console: Console) -> list[ClickStep]:
+    organ = target.organ.replace("_", " ")
+
+    def told(step: ClickStep) -> None:
+        sign = "on" if step.click.positive else "off"
+        console.print(f"{organ}, a click {sign} it: Dice {step.dice:.3f} after {step.seconds:.1f} s")
+
+    return click_through(client, target.image_id, target.organ, target.reference, volume, told)
 
 
 def _targets(data: SampleData, volume: Volume) -> list[Target]:
@@ -155,9 +185,38 @@ def _segment(client: MONAILabelClient, target: Target, volume: Volume) -> tuple[
 def _write(outcome: Outcome, volume: Volume, output: Path) -> None:
     organ = outcome.target.organ
     title = f"{organ.replace('_', ' ')}: Dice {outcome.dice:.3f} against the silver label, one 3D box"
-    overlay = Overlay(volume, outcome.result, outcome.target.reference, outcome.target.box_ijk, title)
+    overlay = Overlay(volume, outcome.result, outcome.target.reference, title, outcome.target.box_ijk)
     save_overlay(overlay, output / f"{organ}.png")
     write_mask(merge_objects({organ: outcome.result}, volume.affine, {}), output / f"{organ}.nii.gz")
+
+
+def _write_clicks(steps: list[ClickStep], target: Target, volume: Volume, output: Path) -> None:
+    organ = target.organ.replace("_", " ")
+    for number, step in enumerate(steps, start=1):
+        so_far = steps[:number]
+        title = f"{organ}: Dice {step.dice:.3f} against the silver label, {number} click(s)"
+        overlay = Overlay(
+            volume,
+            step.result,
+            target.reference,
+            title,
+            foreground_ijk=clicked(so_far, positive=True),
+            background_ijk=clicked(so_far, positive=False),
+        )
+        save_overlay(overlay, output / f"{target.organ}-clicks-{number}.png")
+
+
+def _click_rows(result: DemoResult) -> list[dict[str, Any]]:
+    return [
+        {
+            "organ": result.clicked_organ,
+            "clicks": number,
+            "on_object": step.click.positive,
+            "dice": round(step.dice, 4),
+            "seconds": round(step.seconds, 2),
+        }
+        for number, step in enumerate(result.clicks, start=1)
+    ]
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
@@ -189,15 +248,17 @@ def main(
     console, errors = Console(), Console(stderr=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
     try:
-        rows = [_row(outcome) for outcome in run_demo(output, console)]
+        done = run_demo(output, console)
     except (MedVLError, MONAILabelClientException, OSError) as error:
         errors.print(f"The demo failed: {getattr(error, 'msg', None) or error}", markup=False)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         errors.print("Interrupted; the server has been stopped.")
         raise typer.Exit(130) from error
+    rows = [_row(outcome) for outcome in done.boxes]
     _print_table(rows, console)
-    (output / "results.json").write_text(json.dumps({"notice": NOTICE, "rows": rows}, indent=2) + "\n")
+    written = {"notice": NOTICE, "rows": rows, "clicks": _click_rows(done)}
+    (output / "results.json").write_text(json.dumps(written, indent=2) + "\n")
     console.print(f"Pictures and masks are in {output}/.")
     poor = [row["organ"] for row in rows if row["dice"] < EXPECTED_DICE]
     if poor:

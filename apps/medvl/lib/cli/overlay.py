@@ -4,7 +4,7 @@ The patient's right is on the left of the axial and coronal planes, anterior is 
 one, superior (axial: anterior) is up. Pixels are square in millimetres, however the scan is stored.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ Colour = tuple[int, int, int]
 RESULT_RGB: Colour = (255, 149, 0)
 REFERENCE_RGB: Colour = (0, 208, 255)
 BOX_RGB: Colour = (255, 255, 255)
+FOREGROUND_RGB: Colour = (60, 220, 60)
+BACKGROUND_RGB: Colour = (255, 60, 60)
+CLICK_RADIUS_PX = 5
 _LETTER_RGB: Colour = (255, 255, 0)
 _DARK_EDGE: dict[str, Any] = {"stroke_width": 2, "stroke_fill": (0, 0, 0)}
 """Keeps letters readable on bone."""
@@ -38,15 +41,19 @@ class Overlay:
         volume: the scan; its first channel is shown.
         result: what the model drew, shape (I, J, K), bool.
         reference: what it is compared with, shape (I, J, K), bool.
-        box_ijk: lowest and highest voxel of the box, both inclusive, shape (2, 3).
         title: a line above the picture.
+        box_ijk: lowest and highest voxel of the box, both inclusive, shape (2, 3); None if none was given.
+        foreground_ijk: clicks on the object, shape (N, 3).
+        background_ijk: clicks off the object, shape (N, 3).
     """
 
     volume: Volume
     result: BinaryMask
     reference: BinaryMask
-    box_ijk: np.ndarray
     title: str
+    box_ijk: np.ndarray | None = None
+    foreground_ijk: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    background_ijk: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
 
 
 @dataclass(frozen=True)
@@ -69,12 +76,7 @@ _PLANES = (
     _Plane("coronal", 1, ("R", "L", "S", "I")),
     _Plane("sagittal", 0, ("A", "P", "S", "I")),
 )
-_LEGEND: tuple[tuple[str, Colour], ...] = (
-    ("model", RESULT_RGB),
-    ("reference", REFERENCE_RGB),
-    ("box given", BOX_RGB),
-    ("Research use only.", (160, 160, 160)),
-)
+_NOTICE: tuple[str, Colour] = ("Research use only.", (160, 160, 160))
 
 
 def draw_overlay(overlay: Overlay) -> Image.Image:
@@ -93,8 +95,11 @@ def draw_overlay(overlay: Overlay) -> Image.Image:
     for plane in _PLANES:
         size_px = _panel_size(np.delete(grey.shape * spacing, plane.across))
         cuts = [_cut(array, plane, int(centre[plane.across])) for array in (grey, result, reference, box)]
-        panels.append(_draw_panel(*cuts, size_px=size_px, plane=plane))
-    return _side_by_side(panels, overlay.title)
+        panel = _draw_panel(*cuts, size_px=size_px, plane=plane)
+        for clicks_ijk, colour in _clicks(overlay):
+            _draw_clicks(panel, _click_cells(clicks_ijk, overlay, plane), colour)
+        panels.append(panel)
+    return _side_by_side(panels, overlay)
 
 
 def save_overlay(overlay: Overlay, path: Path) -> None:
@@ -112,9 +117,39 @@ def _to_ras(array: np.ndarray, affine: Affine) -> np.ndarray:
     return apply_orientation(array, ornt_transform(io_orientation(affine), axcodes2ornt(("R", "A", "S"))))
 
 
-def _filled_box(box_ijk: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    low, high = box_ijk
+def _clicks(overlay: Overlay) -> tuple[tuple[np.ndarray, Colour], ...]:
+    return (overlay.foreground_ijk, FOREGROUND_RGB), (overlay.background_ijk, BACKGROUND_RGB)
+
+
+def _click_cells(clicks_ijk: np.ndarray, overlay: Overlay, plane: _Plane) -> np.ndarray:
+    """Where clicks lie on a plane, seen from before it: (right, down) as shares of its size, shape (N, 2)."""
+    affine = overlay.volume.affine
+    order = io_orientation(affine)
+    shares = np.zeros((len(clicks_ijk), 3))
+    for axis, (target, sign) in enumerate(order):
+        share = (clicks_ijk[:, axis] + 0.5) / overlay.volume.shape[axis]
+        shares[:, int(target)] = share if sign > 0 else 1 - share
+    # a cut runs against both remaining RAS axes: left to right of the picture and top to bottom
+    return 1 - np.delete(shares, plane.across, axis=1)
+
+
+def _draw_clicks(panel: Image.Image, shares: np.ndarray, colour: Colour) -> None:
+    draw = ImageDraw.Draw(panel)
+    for right, down in shares * np.array(panel.size):
+        corners = (
+            right - CLICK_RADIUS_PX,
+            down - CLICK_RADIUS_PX,
+            right + CLICK_RADIUS_PX,
+            down + CLICK_RADIUS_PX,
+        )
+        draw.ellipse(corners, fill=colour, outline=(0, 0, 0))
+
+
+def _filled_box(box_ijk: np.ndarray | None, shape: tuple[int, int, int]) -> np.ndarray:
     filled = np.zeros(shape, dtype=bool)
+    if box_ijk is None:
+        return filled
+    low, high = box_ijk
     filled[low[0] : high[0] + 1, low[1] : high[1] + 1, low[2] : high[2] + 1] = True
     return filled
 
@@ -176,7 +211,18 @@ def _letter_edges(panel: Image.Image, plane: _Plane) -> None:
     draw.text((4, 4), plane.name, fill=_LETTER_RGB, font=font, **_DARK_EDGE)
 
 
-def _side_by_side(panels: list[Image.Image], title: str) -> Image.Image:
+def _legend(overlay: Overlay) -> tuple[tuple[str, Colour], ...]:
+    said: list[tuple[str, Colour]] = [("model", RESULT_RGB), ("reference", REFERENCE_RGB)]
+    if overlay.box_ijk is not None:
+        said.append(("box given", BOX_RGB))
+    if len(overlay.foreground_ijk):
+        said.append(("clicks on it", FOREGROUND_RGB))
+    if len(overlay.background_ijk):
+        said.append(("clicks off it", BACKGROUND_RGB))
+    return (*said, _NOTICE)
+
+
+def _side_by_side(panels: list[Image.Image], overlay: Overlay) -> Image.Image:
     gap = 6
     width = sum(panel.width for panel in panels) + gap * (len(panels) - 1)
     height = max(panel.height for panel in panels)
@@ -185,8 +231,8 @@ def _side_by_side(panels: list[Image.Image], title: str) -> Image.Image:
     for panel in panels:
         canvas.paste(panel, (left, MARGIN_PX + (height - panel.height) // 2))
         left += panel.width + gap
-    _write_texts(canvas, MARGIN_PX // 2, ((title, (255, 255, 255)),))
-    _write_texts(canvas, canvas.height - MARGIN_PX // 2, _LEGEND)
+    _write_texts(canvas, MARGIN_PX // 2, ((overlay.title, (255, 255, 255)),))
+    _write_texts(canvas, canvas.height - MARGIN_PX // 2, _legend(overlay))
     return canvas
 
 

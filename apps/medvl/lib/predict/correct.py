@@ -6,25 +6,20 @@ rule of VISTA3D, He et al. 2024).
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 
 from lib.model.config import TrainedPrompt
-from lib.predict.clicks import candidates, component_at, thinned
+from lib.predict.clicks import component_at, thinned
+from lib.predict.correct_by_search import corrected_by_search, disc
 from lib.predict.plan import FrameBox, FrameClick, ObjectPlan
-from lib.predict.propagate import Propagation, Track, as_logits, continues, next_slice, propagate, stacked
+from lib.predict.propagate import Propagation, as_logits, continues, next_slice
 from lib.predict.scan import EmbeddedScan
 from lib.shapes import BinaryMask, SliceMask
 
-SMALLEST_RADIUS_MM = 3.0
-LARGEST_RADIUS_MM = 15.0
-"""Of the disc that a click changes when the network sees nothing under it."""
-LARGEST_SHARE = 0.5
-"""A click never adds or takes more than this share of the object's area, so that it cannot leak away."""
-LARGEST_SHARE_OF_CLICKS = 1.5
-"""The same for weights that were taught clicks."""
+LARGEST_SHARE = 2.0
+"""A click never changes more than this share of the object's area on its slice, so that it cannot leak."""
 
 
 def correct(
@@ -34,7 +29,7 @@ def correct(
 
     Args:
         scan: the scan.
-        plan: all that the user said; clicks of the other sign are respected.
+        plan: all that the user said; earlier clicks that the mask agrees with are respected.
         frames: the mask as slices (D, H, W).
         click: what it has to agree with.
         how: how the change is carried to neighbouring slices.
@@ -42,64 +37,115 @@ def correct(
     Returns:
         A new mask; the same one if it agrees already.
     """
-    position = (click.index, click.row, click.col)
-    if frames[position] == click.positive:
+    if frames[click.index, click.row, click.col] == click.positive:
         return frames
-    change = _change_on_slice(scan, plan, frames, click)
-    if _follows_masks(scan) and how is Propagation.REPROMPT:
-        carried = _carried_with_object(scan, plan, frames, change, click)
-    else:
-        carried = _carried_alone(scan, plan, change, click, how) & (~frames if click.positive else frames)
-    carried[click.index] = change
-    for other in plan.clicks:
-        if other.positive != click.positive and other.index != click.index:
-            carried[other.index] &= ~component_at(carried[other.index], (other.row, other.col))
-    component = component_at(carried, position)
-    return frames | component if click.positive else frames & ~component
-
-
-def _follows_masks(scan: EmbeddedScan) -> bool:
     config = scan.segmenter.config
-    return config.knows(TrainedPrompt.CLICK) and config.knows(TrainedPrompt.MASK)
+    follows = config.knows(TrainedPrompt.CLICK) and config.knows(TrainedPrompt.MASK)
+    if follows and how is not Propagation.MEMORY:
+        return _corrected_with_object(scan, plan, frames, click, how)
+    return corrected_by_search(scan, plan, frames, click, how)
+
+
+def _corrected_with_object(
+    scan: EmbeddedScan, plan: ObjectPlan, frames: BinaryMask, click: FrameClick, how: Propagation
+) -> BinaryMask:
+    """The corrected object is followed both ways from the click's slice until nothing changes any more."""
+    changed = np.zeros_like(frames)
+    change = changed[click.index] = _change_on_slice(scan, plan, frames, click)
+    outwards = (range(click.index + 1, plan.last + 1), range(click.index - 1, plan.first - 1, -1))
+    for indices in outwards if how is Propagation.REPROMPT else ():
+        beside, change_beside = frames[click.index] ^ change, change
+        for index in indices:
+            if _is_settled(plan, index) or not beside.any():
+                break
+            here = _next_change(scan, plan, (beside, change_beside, frames[index]), index)
+            if not here.any():
+                break
+            changed[index] = change_beside = here
+            beside = frames[index] ^ here
+    return frames ^ component_at(changed, (click.index, click.row, click.col))
+
+
+def _next_change(
+    scan: EmbeddedScan, plan: ObjectPlan, masks: tuple[SliceMask, SliceMask, SliceMask], index: int
+) -> SliceMask:
+    """What changes on a slice because the one beside has changed, where the two changes touch.
+
+    Args:
+        scan: the scan.
+        plan: bounds of the object.
+        masks: the slice beside as corrected, its change, and this slice as it is.
+        index: this slice.
+    """
+    beside, change_beside, before = masks
+    drawn, iou = next_slice(scan, plan, beside, index)
+    if not drawn.any() or not continues(scan, drawn, iou, beside):
+        return np.zeros_like(before)
+    labelled, _ = ndimage.label(drawn ^ before, structure=np.ones((3, 3)))
+    touching = np.unique(labelled[change_beside])
+    return np.isin(labelled, touching[touching > 0])
+
+
+def _is_settled(plan: ObjectPlan, index: int) -> bool:
+    """Whether the user has said something of this slice, which a click elsewhere must not undo."""
+    return index in plan.boxes or any(click.index == index for click in plan.clicks)
 
 
 def _change_on_slice(
     scan: EmbeddedScan, plan: ObjectPlan, frames: BinaryMask, click: FrameClick
 ) -> SliceMask:
-    """What a click adds to or removes from the mask of its slice: the most certain that is not too much."""
+    """What a click changes on its slice: the most likely that is not too much and contradicts no click."""
     before, position = frames[click.index], (click.row, click.col)
-    changeable = ~before if click.positive else before.copy()
-    most = _largest_change(scan, frames, click)
-    others = [(o.row, o.col) for o in plan.clicks if o.index == click.index and o.positive != click.positive]
-    for meant in _meant(scan, plan, before, click):
-        change = component_at(meant & changeable, position)
-        contradicts = any(change[other] for other in others)
+    agreeing = [
+        other
+        for other in plan.clicks
+        if other.index == click.index and before[other.row, other.col] == other.positive
+    ]
+    area = np.count_nonzero(before)
+    most = LARGEST_SHARE * (area or frames.sum(axis=(1, 2)).max())
+    for drawn in _drawn(scan, plan, frames, click):
+        change = component_at(drawn ^ before, position)
+        contradicts = any(change[other.row, other.col] for other in agreeing)
         if change.any() and np.count_nonzero(change) <= most and not contradicts:
             return change
-    for other in others:
-        changeable[other] = False
-    return _disc(plan, changeable, position) & changeable
+    changeable = ~before if click.positive else before.copy()
+    for other in agreeing:
+        changeable[other.row, other.col] = False
+    return disc(plan, changeable, position) & changeable
 
 
-def _largest_change(scan: EmbeddedScan, frames: BinaryMask, click: FrameClick) -> float:
-    """In voxels; on a slice that the mask does not reach yet, as much as on its largest slice."""
-    area = np.count_nonzero(frames[click.index])
-    share = LARGEST_SHARE_OF_CLICKS if scan.segmenter.config.knows(TrainedPrompt.CLICK) else LARGEST_SHARE
-    return share * area if area else share / LARGEST_SHARE * float(frames.sum(axis=(1, 2)).max())
+def _drawn(
+    scan: EmbeddedScan, plan: ObjectPlan, frames: BinaryMask, click: FrameClick
+) -> Iterator[SliceMask]:
+    """Masks of the click's slice that the network draws with the clicks there, the most likely first.
 
-
-def _meant(scan: EmbeddedScan, plan: ObjectPlan, before: SliceMask, click: FrameClick) -> Iterator[SliceMask]:
-    """What the click could mean on its slice: voxels to add or, for a negative click, to remove."""
-    if not scan.segmenter.config.knows(TrainedPrompt.CLICK):
-        yield from (candidate.mask for candidate in candidates(scan, plan, click))
-        return
-    on_slice = tuple(other for other in plan.clicks if other.index == click.index)
+    Beside the mask that is corrected, those of the neighbouring slices are hints: where a mask has drifted
+    away, the one beside may still be right. Where the network does not obey, follows all that it believes
+    more than the clicked voxel.
+    """
+    before = frames[click.index]
+    on_slice = thinned(tuple(other for other in plan.clicks if other.index == click.index), click)
     box = plan.boxes.get(click.index)
-    logits = as_logits(before) if before.any() else None
-    for clicks in (thinned(on_slice, click), (click,)):
-        around = box if box is not None and _holds(box, clicks) else None
-        drawn = scan.decode(click.index, box=around, clicks=clicks, mask_logits=logits, is_tight=True).mask
-        yield drawn if click.positive else ~drawn
+    around = box if box is not None and _holds(box, on_slice) else None
+    all_logits = []
+    for hint in (before, *_neighbours(frames, click.index)):
+        hint_logits = as_logits(hint) if hint.any() else None
+        if hint_logits is not None or click.positive:
+            result = scan.decode(
+                click.index, box=around, clicks=on_slice, mask_logits=hint_logits, is_tight=True
+            )
+            all_logits.append(result.logits)
+            if result.mask[click.row, click.col] == click.positive:
+                yield result.mask
+    for logits in all_logits:
+        at_click = logits[click.row, click.col]
+        yield logits >= at_click if click.positive else logits > at_click
+
+
+def _neighbours(frames: BinaryMask, index: int) -> list[SliceMask]:
+    """The slices beside, the larger mask first."""
+    beside = [frames[other] for other in (index - 1, index + 1) if 0 <= other < len(frames)]
+    return sorted(beside, key=np.count_nonzero, reverse=True)
 
 
 def _holds(box: FrameBox, clicks: Iterable[FrameClick]) -> bool:
@@ -108,85 +154,3 @@ def _holds(box: FrameBox, clicks: Iterable[FrameClick]) -> bool:
         for click in clicks
         if click.positive
     )
-
-
-def _disc(plan: ObjectPlan, changeable: SliceMask, position: tuple[int, int]) -> SliceMask:
-    """Half-way from a click to the border of what it may change."""
-    to_border = ndimage.distance_transform_edt(np.pad(changeable, 1), sampling=plan.plane.pixel_mm)
-    half_way_mm = float(to_border[position[0] + 1, position[1] + 1]) / 2
-    radius_mm = np.clip(half_way_mm, SMALLEST_RADIUS_MM, LARGEST_RADIUS_MM)
-    rows, cols = np.ogrid[: changeable.shape[0], : changeable.shape[1]]
-    row_mm, col_mm = plan.plane.pixel_mm
-    return ((rows - position[0]) * row_mm) ** 2 + ((cols - position[1]) * col_mm) ** 2 <= radius_mm**2
-
-
-def _carried_with_object(
-    scan: EmbeddedScan, plan: ObjectPlan, frames: BinaryMask, change: SliceMask, click: FrameClick
-) -> BinaryMask:
-    """The change on other slices: the corrected object is followed both ways until nothing changes."""
-    carried = np.zeros_like(frames)
-    for indices in (range(click.index + 1, plan.last + 1), range(click.index - 1, plan.first - 1, -1)):
-        earlier_change, corrected = change, _applied(frames[click.index], change, click)
-        for index in indices:
-            if not corrected.any() or _is_settled(plan, index):
-                break
-            here = _next_change(scan, plan, (corrected, frames[index], earlier_change), index, click)
-            if here is None:
-                break
-            carried[index] = earlier_change = here
-            corrected = _applied(frames[index], here, click)
-    return carried
-
-
-def _next_change(
-    scan: EmbeddedScan,
-    plan: ObjectPlan,
-    masks: tuple[SliceMask, SliceMask, SliceMask],
-    index: int,
-    click: FrameClick,
-) -> SliceMask | None:
-    """What follows from the corrected slice beside, where it touches the change there; None if nothing.
-
-    Args:
-        scan: the scan.
-        plan: bounds of the object.
-        masks: the corrected slice beside, this slice before, and the change on the slice beside.
-        index: this slice.
-        click: says whether voxels are added or removed.
-    """
-    corrected, before, earlier_change = masks
-    drawn, iou = next_slice(scan, plan, corrected, index)
-    if not drawn.any() or not continues(drawn, iou, corrected):
-        return None
-    changed = drawn & ~before if click.positive else before & ~drawn
-    labelled, _ = ndimage.label(changed, structure=np.ones((3, 3)))
-    touching = np.unique(labelled[earlier_change & changed])
-    here = np.isin(labelled, touching[touching > 0])
-    return here if here.any() else None
-
-
-def _is_settled(plan: ObjectPlan, index: int) -> bool:
-    """Whether the user has said something of this slice, which a click elsewhere must not undo."""
-    return index in plan.boxes or any(click.index == index for click in plan.clicks)
-
-
-def _applied(before: SliceMask, change: SliceMask, click: FrameClick) -> SliceMask:
-    return before | change if click.positive else before & ~change
-
-
-def _carried_alone(
-    scan: EmbeddedScan, plan: ObjectPlan, change: SliceMask, click: FrameClick, how: Propagation
-) -> BinaryMask:
-    """The change on neighbouring slices, as far as it is wide: errors are about as thick as they are wide."""
-    row_mm, col_mm = plan.plane.pixel_mm
-    radius_mm = float(np.sqrt(change.sum() * row_mm * col_mm / np.pi))
-    reach = int(radius_mm / plan.plane.spacing_mm[plan.plane.axis])
-    nearby = replace(
-        plan,
-        first=max(plan.first, click.index - reach),
-        last=min(plan.last, click.index + reach),
-        is_bounded=False,
-    )
-    track = Track(masks={click.index: change})
-    propagate(scan, nearby, track, how)
-    return stacked(track, plan)

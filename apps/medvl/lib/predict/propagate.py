@@ -92,7 +92,7 @@ def _by_box(scan: EmbeddedScan, plan: ObjectPlan, track: Track, seed: int, indic
     before = track.masks[seed]
     for index in indices:
         mask, iou = next_slice(scan, plan, before, index)
-        if not mask.any() or not (plan.is_bounded or continues(mask, iou, before)):
+        if not mask.any() or not (plan.is_bounded or continues(scan, mask, iou, before)):
             return
         track.add(index, mask, iou)
         before = mask
@@ -121,10 +121,8 @@ def _next_by_mask(
     scan: EmbeddedScan, plan: ObjectPlan, before: SliceMask, index: int
 ) -> tuple[SliceMask, float]:
     """For weights that were taught to find an object again by the mask of the slice before."""
-    box = bounding_box(before).grown(_margin_voxels(plan), plan.bounds)
-    if box.is_empty:
-        return np.zeros_like(before), np.nan
-    result = scan.decode(index, box=box, mask_logits=as_logits(before))
+    box = bounding_box(before)
+    result = scan.decode(index, box=box, mask_logits=as_logits(before), is_tight=True)
     if result.is_absent and not plan.is_bounded:
         return np.zeros_like(before), np.nan
     return within(result.mask, plan.bounds), result.iou
@@ -168,11 +166,15 @@ def _parts(mask: SliceMask) -> Iterator[SliceMask]:
             yield labelled == number
 
 
-def continues(mask: SliceMask, iou: float, before: SliceMask) -> bool:
-    """Whether a slice still shows the object of the slice before."""
+def continues(scan: EmbeddedScan, mask: SliceMask, iou: float, before: SliceMask) -> bool:
+    """Whether a slice still shows the object of the slice before.
+
+    Weights with object scores have said so already; of others the predicted overlap is asked.
+    """
+    is_there = scan.segmenter.config.object_scores or iou >= MIN_IOU
     overlap = np.count_nonzero(mask & before) / np.count_nonzero(mask | before)
     growth = np.count_nonzero(mask) / np.count_nonzero(before)
-    return iou >= MIN_IOU and overlap >= MIN_OVERLAP and growth <= MAX_GROWTH
+    return is_there and overlap >= MIN_OVERLAP and growth <= MAX_GROWTH
 
 
 def _by_memory(scan: EmbeddedScan, plan: ObjectPlan, track: Track, seed: int, indices: Iterable[int]) -> None:
