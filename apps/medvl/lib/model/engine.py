@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 GPU_HALF = torch.float16
-"""Mixed precision on CUDA: three bits more than bfloat16, with which masks change (mean Dice 0.975)."""
+"""Mixed precision on CUDA. Simulated, masks keep a mean Dice of 0.997 to float32; with bfloat16 0.975."""
 
 
 class EngineChoice(StrEnum):
