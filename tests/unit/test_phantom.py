@@ -27,7 +27,7 @@ IDS = {name: value for value, name in totalsegmentator_names().items()}
 def coarse(region="trunk", **changes):
     """The project's patients on a coarse grid, so that a test takes half a second."""
     config = load_phantom_config()
-    sampling = replace(config.sampling, in_plane_mm=(4.8, 5.0), slice_mm=(5.5, 5.7), regions={region: 1.0})
+    sampling = replace(config.sampling, in_plane_mm=(5.2, 5.4), slice_mm=(5.8, 6.0), regions={region: 1.0})
     return replace(config, sampling=replace(sampling, **changes), absent={}, situs_inversus=0.0, displaced={})
 
 
@@ -64,7 +64,7 @@ def test_other_seeds_make_other_patients():
     assert len(digests) == 3
 
 
-@pytest.mark.parametrize("code", ["RAS", "LPS", "PIR", "SAL"])
+@pytest.mark.parametrize("code", ["LPS", "PIR", "SAL"])
 def test_organs_lie_on_their_sides_in_millimetres_whatever_the_voxel_order(code):
     phantom = make_phantom(5, coarse("abdomen", orientations={code: 1.0}))
     assert orientation(phantom.volume.affine) == code
@@ -90,9 +90,8 @@ def test_voxel_order_does_not_change_the_patient():
         assert np.allclose(centre(one, name), centre(other, name), atol=1e-3)
 
 
-@pytest.mark.parametrize("seed", [3, 11])
-def test_neighbours_are_where_anatomy_has_them(seed):
-    phantom = make_phantom(seed, coarse())
+def test_neighbours_are_where_anatomy_has_them(trunk):
+    phantom = trunk
 
     def above(upper, lower):
         return centre(phantom, upper)[2] > centre(phantom, lower)[2]

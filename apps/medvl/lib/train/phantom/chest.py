@@ -101,13 +101,15 @@ def _paint_lung_vessels(scene: Scene, sign: float) -> None:
     tips = [
         (hilum, _unit(np.array([sign * x, y, z]) + rng.normal(size=3) * 0.15), 4.6, 0) for x, y, z in ways
     ]
+    # thinner ones do not show on a coarse grid
+    thinnest = max(1.1, 0.45 * max(scene.space.spacing_mm))
     count = 0
     while tips and count < _BRANCHES:
         start, direction, radius, depth = tips.pop(0)
         end = start + direction * rng.uniform(16, 30) * (1 if depth else 1.3)
         _paint_branch(scene, start, end, radius)
         count += 1
-        if radius > 1.1:
+        if radius > thinnest:
             for _ in range(3 if depth < 2 else 2):
                 turn = rng.normal(size=3) * 0.55
                 tips.append((end, _unit(direction + turn), radius * rng.uniform(0.66, 0.82), depth + 1))
