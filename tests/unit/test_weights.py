@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lib.errors import ConfigError, WeightsError
 from lib.model.config import load_segmenter_config
@@ -70,7 +71,7 @@ def test_every_listed_entry_names_a_model_configuration_that_exists(folder):
 
 def test_the_default_weights_are_pinned_and_those_without_a_known_hash_are_not(folder):
     pinned = {name for name, entry in list_entries(folder).items() if entry.sha256 is not None}
-    assert pinned == {"lite-medsam"}
+    assert pinned == {"medvl-lite", "lite-medsam"}
 
 
 def test_the_environment_names_another_weights_folder(monkeypatch, tmp_path):
@@ -198,3 +199,39 @@ def test_added_weights_are_kept_beside_each_other(entry, folder):
     add_entry(dataclasses.replace(entry, name="second"), folder)
     assert list(list_entries(folder))[-2:] == ["mine", "second"]
     assert find_entry("mine", folder) == entry
+
+
+@pytest.fixture
+def completing(entry, folder, tmp_path) -> WeightsEntry:
+    """Weights with one parameter of their own, half precision, that complete those of `entry`."""
+    path = tmp_path / "own.safetensors"
+    save_file({"a.weight": torch.full((2, 3), 7.0).half()}, path)
+    completing = dataclasses.replace(
+        entry,
+        name="completed",
+        source=f"file:{path}",
+        sha256=file_sha256(path),
+        bytes=None,
+        format=CheckpointFormat.MEDVL,
+        base=entry.name,
+    )
+    add_entry(completing, folder)
+    return completing
+
+
+def test_weights_that_complete_others_bring_them_along_and_win_where_both_have_a_parameter(
+    completing, entry, folder
+):
+    fetch_weights(completing.name, folder)
+    assert weights_state(entry, folder) is WeightsState.VERIFIED
+    tensors = read_tensors(completing.name, folder)
+    assert tensors["a.weight"].tolist() == [[7.0] * 3] * 2
+    assert tensors["a.weight"].dtype == torch.float32
+    assert torch.equal(tensors["b"], PARAMETERS["b"])
+    assert weights_sha256(completing.name, folder) == completing.sha256
+
+
+def test_a_source_in_the_app_cannot_lead_out_of_it(entry, folder):
+    add_entry(dataclasses.replace(entry, source="app:../../README.md", sha256=None), folder)
+    with pytest.raises(WeightsError, match="outside of the app"):
+        fetch_weights(entry.name, folder, trust_first_use=True)

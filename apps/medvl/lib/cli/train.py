@@ -29,6 +29,9 @@ def prompt(  # noqa: PLR0913 - each is an option of the command
     config: Annotated[Path | None, typer.Option(help="Settings of the stage (YAML).")] = None,
     output: Annotated[Path, typer.Option(help="Folder for embeddings, checkpoints and weights.")] = OUTPUT,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in --output.")] = False,
+    begin: Annotated[
+        Path | None, typer.Option(help="Trained parameters to begin with, of another run.")
+    ] = None,
     budget: Annotated[float | None, typer.Option(help="Stop, resumable, after so many minutes.")] = None,
     weights_dir: Annotated[Path | None, typer.Option(help="The weights folder.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
@@ -44,6 +47,8 @@ def prompt(  # noqa: PLR0913 - each is an option of the command
         raise InputError(
             f"{output.name} holds a checkpoint already; add --resume to go on, or give another --output."
         )
+    if begin is not None and not begin.is_file():
+        raise InputError(f"The file of --begin does not exist: {begin.name}; give a run's .safetensors.")
     settings = load_prompt_stage(config or PROMPT_STAGE)
 
     def report(step: int, losses: Mapping[str, float]) -> None:
@@ -54,6 +59,7 @@ def prompt(  # noqa: PLR0913 - each is an option of the command
         weights_dir=weights_dir or default_weights_dir(),
         folder=output,
         device=device,
+        begin=begin,
         budget_s=None if budget is None else budget * 60,
     )
     trained = train_prompt_stage(cases, settings, run, report, lambda text: console.print(text, markup=False))

@@ -43,10 +43,26 @@ class Candidate:
 def segment_click(scan: EmbeddedScan, plan: ObjectPlan, click: FrameClick) -> Candidate | None:
     """The object under one positive click on its slice, or None if nothing certain lies there."""
     if scan.segmenter.config.knows(TrainedPrompt.CLICK):
-        on_slice = tuple(other for other in plan.clicks if other.index == click.index)
-        result = scan.decode(click.index, clicks=thinned(on_slice, click))
-        return Candidate(result.mask, result.iou, result.iou)
+        return _drawn_from_clicks(scan, plan, click)
     return next(iter(candidates(scan, plan, click)), None)
+
+
+def _drawn_from_clicks(scan: EmbeddedScan, plan: ObjectPlan, click: FrameClick) -> Candidate | None:
+    """What weights that follow clicks draw; after a single click once more, in the box of what it gave.
+
+    A click says little of how large the object is, and boxes are what the weights know best.
+    """
+    position = (click.row, click.col)
+    on_slice = thinned(tuple(other for other in plan.clicks if other.index == click.index), click)
+    result = scan.decode(click.index, clicks=on_slice)
+    part = component_at(result.mask, position)
+    if len(on_slice) > 1 or not part.any():
+        return Candidate(result.mask, result.iou, result.iou) if result.mask.any() else None
+    again = scan.decode(click.index, box=bounding_box(part), is_tight=True)
+    part_again = component_at(again.mask, position)
+    if not part_again.any():
+        return Candidate(part, result.iou, result.iou)
+    return Candidate(part_again, again.iou, again.iou)
 
 
 def thinned(clicks: Sequence[FrameClick], kept: FrameClick) -> tuple[FrameClick, ...]:

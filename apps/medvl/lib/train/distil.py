@@ -91,7 +91,8 @@ def find_pseudo_masks(
         boxes = _random_boxes(view.record.inner, rng)
         masks = _believed(sam2, view.embedding(position), boxes)
         found.extend((position, mask) for mask in _different(masks))
-    bits = np.array([np.packbits(mask) for _, mask in found], dtype=np.uint8).reshape(len(found), -(-(side**2) // 8))
+    packed = [np.packbits(mask) for _, mask in found]
+    bits = np.array(packed, dtype=np.uint8).reshape(len(found), -(-(side**2) // 8))
     return PseudoMasks(np.array([position for position, _ in found], dtype=np.int64), bits, side)
 
 

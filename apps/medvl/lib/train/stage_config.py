@@ -34,7 +34,7 @@ class PromptStageConfig:
     """How the prompt encoder and mask decoder are trained.
 
     Attributes:
-        weights: to begin with, and whose encoder stays.
+        weights: whose encoder stays, whose masks are distilled, and to begin with.
         config: model configuration of the weights that come out.
         seed: of batches and of new parameters.
         iterations: steps of the optimiser in all.

@@ -12,9 +12,10 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
 from lib.model.build import build_sam2, load_sam2
+from lib.model.checkpoint import read_checkpoint
 from lib.model.config import load_segmenter_config
 from lib.model.volume_segmenter import VolumeSegmenter
-from lib.model.weights import weights_sha256
+from lib.model.weights import CheckpointFormat, weights_sha256
 from lib.train.dataset import Case
 from lib.train.distil import PseudoMasks, stored_pseudo_masks
 from lib.train.features import Progress, StoredView, View, store_views
@@ -35,12 +36,14 @@ class StageRun:
         weights_dir: holds the weights to begin with.
         folder: for embeddings and checkpoints.
         device: a torch device.
+        begin: trained parameters to begin with, as an earlier run wrote them, instead of the weights' own.
         budget_s: seconds of training after which it stops, resumable; None for no bound.
     """
 
     weights_dir: Path
     folder: Path
     device: str = "cpu"
+    begin: Path | None = None
     budget_s: float | None = None
 
 
@@ -65,7 +68,7 @@ def train_prompt_stage(
     sampler = TaskSampler(
         views, config.kind_shares, pseudo, config.pseudo_share, config.crop_shares, config.seed
     )
-    network = _student(frozen, config).to(run.device)
+    network = _student(frozen, config, run.begin).to(run.device)
     part = TrainedPart(
         {name: value for name, value in network.named_parameters() if name.startswith(LEARNING_PARTS)}
     )
@@ -101,13 +104,16 @@ def _loop_config(config: PromptStageConfig, run: StageRun) -> LoopConfig:
     )
 
 
-def _student(frozen: SAM2Base, config: PromptStageConfig) -> SAM2Base:
-    """The network to train: the parameters of the frozen one, and new ones for the object score."""
+def _student(frozen: SAM2Base, config: PromptStageConfig, begin_with: Path | None) -> SAM2Base:
+    """The network to train: the parameters to begin with, and new ones for an object score that they lack."""
     network = build_sam2(load_segmenter_config(config.config))
     begin = {name: value for name, value in frozen.state_dict().items() if name.startswith(LEARNING_PARTS)}
-    network.load_state_dict(begin, strict=False)
-    # a new token of the others' scale, so that masks hardly change before the first step
-    network.sam_mask_decoder.obj_score_token.weight.data.copy_(frozen.sam_mask_decoder.iou_token.weight)
+    if begin_with is not None:
+        begin |= read_checkpoint(begin_with, CheckpointFormat.MEDVL)
+    lacking = network.load_state_dict(begin, strict=False).missing_keys
+    if "sam_mask_decoder.obj_score_token.weight" in lacking:
+        # a new token of the others' scale, so that masks hardly change before the first step
+        network.sam_mask_decoder.obj_score_token.weight.data.copy_(frozen.sam_mask_decoder.iou_token.weight)
     network.image_encoder = torch.nn.Identity()
     network.train()
     for name, parameter in network.named_parameters():
