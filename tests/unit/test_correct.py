@@ -52,7 +52,7 @@ class Follower(VolumeSegmenter):
         mask = np.isin(parts, sorted(chosen))
         logits = torch.from_numpy(np.where(mask, 4.0 + picture, -4.0)).float()[None, None]
         present = torch.tensor([5.0 if mask.any() else -5.0])
-        return SliceOutput(logits, torch.tensor([0.5]), present, torch.zeros(1, 256))
+        return SliceOutput(logits, torch.tensor([0.6]), present, torch.zeros(1, 256))
 
 
 def ball(centre: tuple[float, float, float], radius: float) -> np.ndarray:
@@ -152,3 +152,18 @@ def test_within_a_3d_box_an_object_goes_on_where_the_network_no_longer_sees_it_b
     outside = mask.copy()
     outside[4:33, 16:45, 2:19] = False
     assert not outside.any()
+
+
+def test_a_click_beyond_the_end_of_the_object_takes_away_all_that_follows_and_nothing_before_it():
+    too_long = WANTED.copy()
+    too_long[10:27, 22:39, 14:20] = True  # goes on where the object has ended
+    positive, negative = [(18, 30, 10)], [(18, 30, 17)]
+    mask = corrected(positive, negative, deaf=True, earlier=too_long)
+    assert slices(mask)[-1] == 16
+    np.testing.assert_array_equal(mask[:, :, :17], too_long[:, :, :17])
+
+
+def test_a_removal_between_two_slices_that_the_user_wants_stays_on_its_slice():
+    positive, negative = [(18, 30, 7), (18, 30, 13)], [(18, 30, 10)]
+    mask = corrected(positive, negative, deaf=True, earlier=WANTED)
+    assert slices(mask ^ WANTED) == [10]

@@ -18,6 +18,8 @@ from lib.predict.propagate import Propagation, as_logits, continues, next_slice
 from lib.predict.scan import EmbeddedScan
 from lib.shapes import BinaryMask, SliceMask
 
+CORE = 0.7
+"""Of the largest distance from a mask's edge."""
 LARGEST_SHARE = 2.0
 """A click never changes more than this share of the object's area on its slice, so that it cannot leak."""
 
@@ -55,10 +57,14 @@ def _corrected_with_object(
     outwards = (range(click.index + 1, plan.last + 1), range(click.index - 1, plan.first - 1, -1))
     for indices in outwards if how is Propagation.REPROMPT else ():
         beside, change_beside = frames[click.index] ^ change, change
+        leads_out = not any(_is_wanted(plan, index) for index in indices)
         for index in indices:
-            if _is_settled(plan, index) or not beside.any():
+            if _is_settled(plan, index):
                 break
-            here = _next_change(scan, plan, (beside, change_beside, frames[index]), index)
+            if beside.any():
+                here = _next_change(scan, plan, (beside, change_beside, frames[index]), index)
+            else:  # the object ends before the clicked slice
+                here = _touching(frames[index], change_beside) if leads_out else np.zeros_like(beside)
             if not here.any():
                 break
             changed[index] = change_beside = here
@@ -81,9 +87,19 @@ def _next_change(
     drawn, iou = next_slice(scan, plan, beside, index)
     if not drawn.any() or not continues(scan, drawn, iou, beside):
         return np.zeros_like(before)
-    labelled, _ = ndimage.label(drawn ^ before, structure=np.ones((3, 3)))
-    touching = np.unique(labelled[change_beside])
+    return _touching(drawn ^ before, change_beside)
+
+
+def _touching(region: SliceMask, beside: SliceMask) -> SliceMask:
+    """The connected parts of a region that lie over a region of the slice beside."""
+    labelled, _ = ndimage.label(region, structure=np.ones((3, 3)))
+    touching = np.unique(labelled[beside])
     return np.isin(labelled, touching[touching > 0])
+
+
+def _is_wanted(plan: ObjectPlan, index: int) -> bool:
+    """Whether the user has said that the object is on this slice."""
+    return index in plan.boxes or any(click.index == index and click.positive for click in plan.clicks)
 
 
 def _is_settled(plan: ObjectPlan, index: int) -> bool:
@@ -120,8 +136,8 @@ def _drawn(
     """Masks of the click's slice that the network draws with the clicks there, the most likely first.
 
     Beside the mask that is corrected, those of the neighbouring slices are hints: where a mask has drifted
-    away, the one beside may still be right. Where the network does not obey, follows all that it believes
-    more than the clicked voxel.
+    away, the one beside may still be right. Where the network does not obey, a part denied in its middle goes
+    as a whole, and else what the network believes less than the clicked voxel.
     """
     before = frames[click.index]
     on_slice = thinned(tuple(other for other in plan.clicks if other.index == click.index), click)
@@ -137,9 +153,17 @@ def _drawn(
             all_logits.append(result.logits)
             if result.mask[click.row, click.col] == click.positive:
                 yield result.mask
+    if not click.positive and _is_in_core(before, (click.row, click.col)):
+        yield before & ~component_at(before, (click.row, click.col))
     for logits in all_logits:
         at_click = logits[click.row, click.col]
         yield logits >= at_click if click.positive else logits > at_click
+
+
+def _is_in_core(mask: SliceMask, position: tuple[int, int]) -> bool:
+    """Whether a pixel lies in the thick of the part that holds it: a user who denies that denies the part."""
+    depth = ndimage.distance_transform_edt(np.pad(component_at(mask, position), 1))[1:-1, 1:-1]
+    return bool(depth[position] >= CORE * depth.max())
 
 
 def _neighbours(frames: BinaryMask, index: int) -> list[SliceMask]:
