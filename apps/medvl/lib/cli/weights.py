@@ -28,7 +28,7 @@ app = typer.Typer(help="List, fetch and add model weights.", no_args_is_help=Tru
 WeightsDir = Annotated[
     Path, typer.Option(default_factory=default_weights_dir, help="The weights folder.", show_default=False)
 ]
-_PUBLISHERS = {"pypi": "PyPI", "hf": "HF hub", "file": "file"}
+_PUBLISHERS = {"pypi": "PyPI", "hf": "HF hub", "app": "MedVL", "file": "file"}
 _STYLES = {
     WeightsState.VERIFIED: "green",
     WeightsState.ABSENT: "dim",
