@@ -43,7 +43,7 @@ def test_the_list_shows_every_entry_its_state_and_the_default(medvl, tmp_path):
         assert name in out
     assert "not installed" in out
     assert "not pinned" in out
-    assert "The default is lite-medsam" in out
+    assert "The default is medvl-lite" in out
 
 
 def test_a_users_own_checkpoint_is_added_installed_and_then_fetched_without_work(medvl, checkpoint):
