@@ -8,7 +8,8 @@ from torch.nn.functional import interpolate
 
 from lib.shapes import CanvasLogits, FeatureMap, Scores
 
-_PIXELS_PER_CELL = 4
+PIXELS_PER_CELL = 4
+"""Of the masks that go in and come out, along each side of an embedding's cell."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ def decode_batch(
 
 def _fitted(masks: CanvasLogits | None, height: int, width: int) -> Tensor | None:
     """Mask prompts at the resolution that the prompt encoder reads: four pixels for each cell."""
-    size = (_PIXELS_PER_CELL * height, _PIXELS_PER_CELL * width)
+    size = (PIXELS_PER_CELL * height, PIXELS_PER_CELL * width)
     if masks is None or tuple(masks.shape[-2:]) == size:
         return masks
     return interpolate(masks, size=size, mode="bilinear", align_corners=False, antialias=True)

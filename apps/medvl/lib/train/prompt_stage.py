@@ -12,20 +12,19 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from lib.model.decoder import DecodedBatch, PromptTensors, decode_batch
+from lib.model.decoder import PIXELS_PER_CELL, DecodedBatch, PromptTensors, decode_batch
 from lib.shapes import CanvasLogits, FeatureMap, SliceMask
 from lib.train.losses import dice_loss, focal_loss, mask_iou, mean_where
 from lib.train.slice_prompts import box_of, click_in, correction, loosened, scribble_in, worn
-from lib.train.tasks import Batch, Recipe
+from lib.train.tasks import CANVAS_CELLS, Batch, Recipe
 
 MASK_LOGIT = 10.0
 """A mask is given as this much inside and minus as much outside."""
 NEIGHBOUR_MARGIN_PX = 4.0
 """The box of the mask before is enlarged by at most so much on each side."""
 SCRIBBLE_POINTS = 8
-CANVAS_PX = 256 * 256
+CANVAS_PX = (PIXELS_PER_CELL * CANVAS_CELLS) ** 2
 _PIXEL_CENTRE = 0.5
-_PIXELS_PER_CELL = 4
 _WORN = 0.3
 """How often the first mask of a chain is imperfect."""
 _EMPTY_BOX = (0.0, 0.0, 1.0, 1.0)
@@ -72,7 +71,7 @@ class _Asked:
     def tensors(self, corner: tuple[int, int], device: torch.device) -> PromptTensors:
         """On the device, in coordinates of the whole canvas."""
         row, col = corner
-        offset = torch.tensor([col, row], dtype=torch.float32, device=device) * _PIXELS_PER_CELL
+        offset = torch.tensor([col, row], dtype=torch.float32, device=device) * PIXELS_PER_CELL
         points = None
         if self.points is not None and self.labels is not None:
             points = (self.points.to(device) + offset, self.labels.to(device))

@@ -12,6 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from lib.errors import ConfigError
+from lib.model.decoder import PIXELS_PER_CELL
 from lib.shapes import SliceMask
 from lib.train.distil import PseudoMasks
 from lib.train.features import SMALLEST_OBJECT_PX, StoredView
@@ -179,13 +180,13 @@ def cropped(task: SliceTask, cells: int, rng: np.random.Generator) -> SliceTask 
     rows, cols = np.nonzero(np.logical_or.reduce(task.truths))
     corner = []
     for pixels in (rows, cols):
-        first, last = int(pixels.min()) // _PIXELS_PER_CELL, int(pixels.max()) // _PIXELS_PER_CELL
+        first, last = int(pixels.min()) // PIXELS_PER_CELL, int(pixels.max()) // PIXELS_PER_CELL
         lowest, highest = max(0, last - cells + 1), min(first, height - cells)
         if highest < lowest:
             return None
         corner.append(int(rng.integers(lowest, highest + 1)))
     row, col = corner
-    pixel = tuple(slice(_PIXELS_PER_CELL * at, _PIXELS_PER_CELL * (at + cells)) for at in corner)
+    pixel = tuple(slice(PIXELS_PER_CELL * at, PIXELS_PER_CELL * (at + cells)) for at in corner)
     return SliceTask(
         tuple(embedding[:, row : row + cells, col : col + cells] for embedding in task.embeddings),
         tuple(np.ascontiguousarray(truth[pixel]) for truth in task.truths),
@@ -193,7 +194,6 @@ def cropped(task: SliceTask, cells: int, rng: np.random.Generator) -> SliceTask 
 
 
 CANVAS_CELLS = 64
-_PIXELS_PER_CELL = 4
 _ALL_PARTS = 0.3
 """How often an object that falls into parts on a slice is asked for as a whole."""
 
