@@ -22,7 +22,7 @@ from lib.model.volume_segmenter import VolumeSegmenter
 from lib.shapes import AnyArray, SliceMask
 from lib.train.dataset import Case, LabelledScan, read_case
 from lib.transforms.intensity import choose_window
-from lib.transforms.spatial import Canvas, fit_canvas, slice_plane
+from lib.transforms.spatial import Canvas, SlicePlane, fit_canvas, slice_plane
 
 Progress = Callable[[str], None]
 _RECORD = "view.json"
@@ -39,6 +39,8 @@ class View:
         step: every so many-th slice.
         margin: so many slices beyond the first and last one with a label.
         mirrored: the picture's left and right exchanged.
+        quarter_turns: by which the picture is turned, counter-clockwise, after mirroring.
+        zoom: side of the picture relative to the canvas that it could fill, above 0 and at most 1.
     """
 
     case: Case
@@ -47,11 +49,14 @@ class View:
     step: int = 1
     margin: int = 8
     mirrored: bool = False
+    quarter_turns: int = 0
+    zoom: float = 1.0
 
     @property
     def key(self) -> str:
         """A folder name that says what the view depends on."""
         said = [self.case.name, self.axis, self.window, self.step, self.margin, self.mirrored]
+        said += [self.quarter_turns, self.zoom]
         return f"{self.case.name}-{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]}"
 
 
@@ -150,15 +155,14 @@ def _embed(segmenter: VolumeSegmenter, view: View, folder: Path) -> ViewRecord:
     scan = read_case(view.case)
     volume = scan.volume
     plane = slice_plane(volume.affine, volume.shape, view.axis)
-    canvas = fit_canvas(plane, segmenter.config.image_size)
+    canvas = _canvas(plane, view, segmenter.config.image_size)
     window = choose_window(volume, view.window)
     frames = plane.frames(scan.label_map)
     slices = _chosen(frames, view)
     embeddings, labels = [], []
     for index in slices:
         picture, label = window.apply(plane.slice_of(volume.voxels, index)), frames[index]
-        if view.mirrored:
-            picture, label = picture[..., ::-1], label[..., ::-1]
+        picture, label = _turned(picture, view), _turned(label, view)
         with torch.inference_mode():
             (embedding,) = segmenter.encode(canvas.paint(picture)[None])
         embeddings.append(embedding.levels[-1][0].half().cpu().numpy())
@@ -171,6 +175,21 @@ def _embed(segmenter: VolumeSegmenter, view: View, folder: Path) -> ViewRecord:
     np.save(folder / "labels.npy", np.stack(labels))
     (folder / _RECORD).write_text(json.dumps(dataclasses.asdict(record)))
     return record
+
+
+def _canvas(plane: SlicePlane, view: View, side: int) -> Canvas:
+    """Where the picture of a view lies on the network's canvas."""
+    fitted = fit_canvas(plane, max(1, round(side * view.zoom)))
+    is_on_its_side = view.quarter_turns % 2 == 1
+    size, inner = (
+        (pair[::-1] if is_on_its_side else pair) for pair in (fitted.size, fitted.inner)
+    )
+    return Canvas(size, inner, side)
+
+
+def _turned(picture: AnyArray, view: View) -> AnyArray:
+    mirrored = picture[..., ::-1] if view.mirrored else picture
+    return np.rot90(mirrored, view.quarter_turns, axes=(-2, -1))
 
 
 def _is_flat(scan: LabelledScan) -> bool:

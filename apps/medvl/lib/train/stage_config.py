@@ -1,6 +1,7 @@
 """Settings of the stage `prompt`, read once from YAML."""
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from lib.errors import ConfigError
@@ -15,11 +16,13 @@ class ExtraView:
     """Cases seen once more, in another way.
 
     Attributes:
-        cases: names; those that the data does not have are passed over.
+        cases: names or patterns of them (`sts_*`); what the data does not have is passed over.
         axis: voxel axis across the slices; None for the best in-plane resolution.
         window: a CT window.
         step: every so many-th slice.
         mirrored: left and right exchanged.
+        quarter_turns: by which the pictures are turned.
+        zoom: side of the picture relative to the canvas that it could fill, above 0 and at most 1.
     """
 
     cases: tuple[str, ...]
@@ -27,6 +30,16 @@ class ExtraView:
     window: str | None = None
     step: int = 1
     mirrored: bool = False
+    quarter_turns: int = 0
+    zoom: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.zoom <= 1:
+            raise ConfigError(f"An extra view's zoom must be above 0 and at most 1; got {self.zoom}.")
+
+    def shows(self, case: str) -> bool:
+        """Whether a case of this name is seen so."""
+        return any(fnmatchcase(case, pattern) for pattern in self.cases)
 
 
 @dataclass(frozen=True)

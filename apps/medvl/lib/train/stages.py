@@ -14,6 +14,7 @@ from torch import Tensor
 from lib.model.build import build_sam2, load_sam2
 from lib.model.checkpoint import read_checkpoint
 from lib.model.config import load_segmenter_config
+from lib.model.engine import EngineChoice, make_engine
 from lib.model.volume_segmenter import VolumeSegmenter
 from lib.model.weights import CheckpointFormat, weights_sha256
 from lib.train.dataset import Case
@@ -130,7 +131,9 @@ def _stored(
 ) -> list[StoredView]:
     digest = weights_sha256(config.weights, run.weights_dir)
     _, segmenter_config = load_sam2(config.weights, run.weights_dir)
-    encoder = VolumeSegmenter(copy.deepcopy(frozen), segmenter_config, digest, torch.device(run.device))
+    network = copy.deepcopy(frozen).to(run.device).eval()
+    engine = make_engine(EngineChoice.AUTO, network, segmenter_config)
+    encoder = VolumeSegmenter(network, segmenter_config, digest, torch.device(run.device), engine)
     return store_views(encoder, _views(cases, config), run.folder / _VIEWS, progress)
 
 
@@ -142,9 +145,10 @@ def _views(cases: Sequence[Case], config: PromptStageConfig) -> Iterator[View]:
     yield from (View(pictures[number]) for number in sorted(order))
     for extra in config.extra_views:
         for case in volumes:
-            if case.name in extra.cases:
-                seen = View(case, axis=extra.axis, window=extra.window)
-                yield replace(seen, step=extra.step, mirrored=extra.mirrored)
+            if extra.shows(case.name):
+                seen = View(case, axis=extra.axis, window=extra.window, step=extra.step)
+                turned = replace(seen, mirrored=extra.mirrored, quarter_turns=extra.quarter_turns)
+                yield replace(turned, zoom=extra.zoom)
 
 
 def _pseudo_masks(
