@@ -5,7 +5,7 @@ its arguments: embeddings, prompts and memory come in and go out, nothing of a u
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 from lib.model.config import Backbone, SegmenterConfig
 from lib.model.decoder import PromptTensors, decode_batch
 from lib.model.engine import EncoderEngine, TorchEngine
+from lib.model.part_decoder import PartOutput, PartPrompts, decode_part
 from lib.shapes import BoxPx, CanvasBatch, CanvasLogits, FeatureMap, PointLabels, PointsPx, Scores
 
 _PIXEL_CENTRE = 0.5
@@ -148,6 +149,17 @@ class VolumeSegmenter:
             object_logit=drawn.object_logit.float() if self.config.object_scores else None,
             token=drawn.tokens[:, min(best, drawn.tokens.shape[1] - 1)],
         )
+
+    def decode_part(self, embedding: SliceEmbedding, prompts: PartPrompts) -> PartOutput:
+        """Draw several objects on one part of a slice in one run, without memory."""
+        on_device = PartPrompts(
+            prompts.part,
+            prompts.boxes_px.to(self.device),
+            None if prompts.mask_logits is None else prompts.mask_logits.to(self.device),
+        )
+        as_points = self.config.backbone is Backbone.HIERA
+        drawn = decode_part(self._sam2, self._on_device(embedding), on_device, boxes_as_points=as_points)
+        return drawn if self.config.object_scores else replace(drawn, object_logit=None)
 
     def remember(
         self, memory: SliceMemory, index: int, embedding: SliceEmbedding, mask_logits: CanvasLogits
