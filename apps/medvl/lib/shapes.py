@@ -26,5 +26,6 @@ CanvasBatch = Float[Tensor, "batch 3 side side"]
 CanvasLogits = Float[Tensor, "batch 1 side side"]
 FeatureMap = Float[Tensor, "batch _feature _feature_h _feature_w"]
 Scores = Float[Tensor, " batch"]
+ScanEmbedding = Float[np.ndarray, " _feature"]
 
 AnyArray = Shaped[np.ndarray, "..."]
