@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lib.errors import WeightsError
 from lib.model.config import Backbone, HieraSize, SegmenterConfig, load_segmenter_config
-from lib.model.install import read_tensors
+from lib.model.publish import ServingTensors, read_serving
 from lib.model.slice_encoder import TinyVitEncoder, fuse_batch_norm
 from lib.model.weights import find_entry
 
@@ -26,7 +26,7 @@ _SEED = 0
 
 
 def load_sam2(name: str, weights_dir: Path, *, fuse: bool = True) -> tuple[SAM2Base, SegmenterConfig]:
-    """Build the network that the named weights fit and load them, strictly.
+    """Build the network that the named weights fit and load them, strictly: the version that serves.
 
     Args:
         name: of the weights, as in `configs/weights.yaml`.
@@ -40,9 +40,16 @@ def load_sam2(name: str, weights_dir: Path, *, fuse: bool = True) -> tuple[SAM2B
         WeightsError: unknown, missing, altered, or not fitting the network.
         ConfigError: the configuration is wrong.
     """
+    return build_serving(name, weights_dir, read_serving(name, weights_dir), fuse=fuse)
+
+
+def build_serving(
+    name: str, weights_dir: Path, serving: ServingTensors, *, fuse: bool = True
+) -> tuple[SAM2Base, SegmenterConfig]:
+    """As `load_sam2`, with parameters that were read before."""
     config = load_segmenter_config(find_entry(name, weights_dir).config)
     model = build_sam2(config)
-    load_strictly(model, read_tensors(name, weights_dir), config, name)
+    load_strictly(model, serving.tensors, config, name)
     model.eval()
     if fuse and config.backbone is Backbone.TINYVIT:
         fuse_batch_norm(model.image_encoder)

@@ -96,6 +96,8 @@ class VolumeSegmenter:
         weights_sha256: identifies the weights in caches and answers.
         device: where it runs.
         engine: what runs the slice encoder; None: the network itself.
+        encoder_sha256: identifies the slice encoder's weights, where other weights share it; None: as
+            weights_sha256.
     """
 
     def __init__(
@@ -105,9 +107,11 @@ class VolumeSegmenter:
         weights_sha256: str,
         device: torch.device,
         engine: EncoderEngine | None = None,
+        encoder_sha256: str | None = None,
     ) -> None:
         self.config = config
         self.weights_sha256 = weights_sha256
+        self.encoder_sha256 = encoder_sha256 or weights_sha256
         self.device = device
         self._sam2 = sam2.to(device).eval().requires_grad_(requires_grad=False)
         self.engine = engine or TorchEngine(self._sam2)

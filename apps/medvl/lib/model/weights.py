@@ -160,7 +160,7 @@ def weights_state(entry: WeightsEntry, weights_dir: Path) -> WeightsState:
         return WeightsState.OUTDATED
     if entry.sha256 not in (None, record.source_sha256):
         return WeightsState.OUTDATED
-    return WeightsState.VERIFIED if _current_sha256(path) == record.sha256 else WeightsState.ALTERED
+    return WeightsState.VERIFIED if current_sha256(path) == record.sha256 else WeightsState.ALTERED
 
 
 def find_installed(name: str, weights_dir: Path) -> InstalledWeights:
@@ -264,7 +264,8 @@ def _write_text(path: Path, text: str) -> None:
         partial.replace(path)
 
 
-def _current_sha256(path: Path) -> str:
+def current_sha256(path: Path) -> str:
+    """Hash of a file as it is now; an unchanged one is not read again."""
     status = path.stat()
     return _sha256_of_version(path, status.st_mtime_ns, status.st_size)
 

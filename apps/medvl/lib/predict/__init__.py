@@ -1,13 +1,15 @@
 """Inference: prompts on slices, propagation, corrections, caches and sessions."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from lib.model.build import load_sam2
+from lib.errors import ConfigError
+from lib.model.build import build_serving
 from lib.model.engine import EngineChoice, make_engine
+from lib.model.publish import read_serving
 from lib.model.volume_segmenter import VolumeSegmenter
-from lib.model.weights import weights_sha256
 from lib.predict.embedding_files import EmbeddingFiles, FileBackedEngine
 from lib.predict.scan import EmbeddingCache
 from lib.predict.segment import Predictor
@@ -35,11 +37,40 @@ def load_predictor(
         WeightsError: missing, altered or misfitting weights.
         ConfigError: the engine cannot run these weights here.
     """
-    sam2, config = load_sam2(weights, weights_dir)
-    digest = weights_sha256(weights, weights_dir)
+    serving = read_serving(weights, weights_dir)
+    sam2, config = build_serving(weights, weights_dir, serving)
     encoder = make_engine(engine, sam2.to(device), config)
     if disk_bytes:
         files = EmbeddingFiles(weights_dir / "embeddings", disk_bytes)
-        encoder = FileBackedEngine(encoder, files, digest)
-    segmenter = VolumeSegmenter(sam2, config, digest, torch.device(device), encoder)
+        encoder = FileBackedEngine(encoder, files, serving.encoder_sha256)
+    segmenter = VolumeSegmenter(
+        sam2, config, serving.sha256, torch.device(device), encoder, serving.encoder_sha256
+    )
     return Predictor(segmenter, EmbeddingCache(cache_bytes))
+
+
+def load_newer(before: Predictor, weights: str, weights_dir: Path) -> Predictor:
+    """The version that serves now, with the slice encoder, embeddings and turns of the one before.
+
+    Args:
+        before: goes on serving whoever uses it.
+        weights: name, as in `configs/weights.yaml`.
+        weights_dir: where they are.
+
+    Raises:
+        WeightsError: missing, altered or misfitting weights.
+        ConfigError: the installed weights themselves were replaced by others.
+    """
+    serving = read_serving(weights, weights_dir)
+    if serving.encoder_sha256 != before.segmenter.encoder_sha256:
+        raise ConfigError("The weights themselves were replaced while the server runs; start it again.")
+    sam2, config = build_serving(weights, weights_dir, serving)
+    segmenter = VolumeSegmenter(
+        sam2,
+        config,
+        serving.sha256,
+        before.segmenter.device,
+        before.segmenter.engine,
+        serving.encoder_sha256,
+    )
+    return replace(before, segmenter=segmenter)

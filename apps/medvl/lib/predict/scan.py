@@ -91,7 +91,7 @@ class EmbeddedScan:
         """One slice's embedding, computed once for a scan, window, axis and weights."""
         key = (
             self.volume.digest,
-            self.segmenter.weights_sha256,
+            self.segmenter.encoder_sha256,
             self.plane.axis,
             self.window.key,
             index,

@@ -73,6 +73,11 @@ class Predictor:
     cache: EmbeddingCache
     gate: ComputeGate = field(default_factory=ComputeGate)
 
+    @property
+    def weights_sha256(self) -> str:
+        """Identifies the weights that draw."""
+        return self.segmenter.weights_sha256
+
     def segment(
         self, volume: Volume, prompts: Mapping[str, Prompt], options: SegmentOptions | None = None
     ) -> Segmentation:
