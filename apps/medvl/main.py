@@ -2,14 +2,18 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.append(str(Path(__file__).parent))  # MONAI Label takes the folder off the path after loading
 
+from monailabel.config import settings as monai_label
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 
 from lib.configs import APP_DESCRIPTION, APP_NAME, APP_VERSION, build_tasks, label_names
+from lib.server.batch_task import StudiesBatch, weights_of
+from lib.server.keys import call_server
 from lib.server.places import image_folders, open_sessions, open_studies
 from lib.server.sessions import ImageSessions
 from lib.settings import parse_settings
@@ -37,6 +41,14 @@ class MedVLApp(MONAILabelApp):  # type: ignore[misc] # MONAI Label is untyped
     def init_infers(self) -> dict[str, InferTask]:
         """The tasks whose weights are there."""
         return build_tasks(self._settings, lambda: image_folders(self.datastore(), self.sessions()))
+
+    def init_batch_infer(self) -> StudiesBatch:
+        """MONAI Label's batch job, resumable and on any device."""
+        return StudiesBatch(lambda model: weights_of(self._infers[model]))
+
+    def _local_request(self, url: str, params: Any, action: str) -> Any:
+        """As MONAI Label's own, from a job to the server, which may be locked."""
+        return call_server(f"http://127.0.0.1:{monai_label.MONAI_LABEL_SERVER_PORT}{url}", params, action)
 
     def _load_sessions(self, load: bool = False) -> ImageSessions | None:
         return open_sessions(self._settings) if load else None

@@ -52,7 +52,7 @@ class ServerProcess:
 
     def is_answering(self) -> bool:
         try:
-            return requests.get(f"{self.address}/info/", timeout=5).ok
+            return requests.get(f"{self.address}/info/", timeout=5).status_code in {200, 401}
         except requests.RequestException:
             return False
 

@@ -5,8 +5,11 @@ MedVLError
   │    ├─ PromptError  422  clicks, boxes, scribbles, text
   │    └─ VolumeError  422  an image or label file that cannot be read as a scan
   ├─ RequestError      400  the request is not formed as the protocol says
+  ├─ UnauthorizedError 401  nobody has said who asks, or not in a way that holds
+  ├─ ForbiddenError    403  who asks may not do this
   ├─ NotFoundError     404  an image, model, label or task that is not there
   ├─ GoneError         410  a session that has expired
+  ├─ TooLargeError     413  more bytes than the server takes
   ├─ CapacityError     503  full at the moment; carries Retry-After
   ├─ WeightsError      503  weights missing, altered, or of another shape
   └─ ConfigError       500  a configuration file or setting of this server is wrong
@@ -57,6 +60,24 @@ class GoneError(MedVLError):
     """A session that has expired."""
 
     status = 410
+
+
+class UnauthorizedError(MedVLError):
+    """Nobody has said who asks, or not in a way that holds."""
+
+    status = 401
+
+
+class ForbiddenError(MedVLError):
+    """Who asks may not do this."""
+
+    status = 403
+
+
+class TooLargeError(MedVLError):
+    """More bytes than the server takes."""
+
+    status = 413
 
 
 class CapacityError(MedVLError):

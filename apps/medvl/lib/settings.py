@@ -8,6 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,16 @@ MONAI_LABEL_KEYS = frozenset(
 )
 """Keys of MONAI Label and its sample apps: accepted, because users' start scripts hold them."""
 
+DEFAULT_TOKEN_FILE = Path("~/.config/medvl/tokens.json")
+
+
+class Access(StrEnum):
+    """Who may use the server."""
+
+    OPEN = "open"
+    TOKEN = "token"  # noqa: S105 - no password
+    OIDC = "oidc"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -70,6 +81,11 @@ class Settings:
         window: intensity preset for CT unless the request says otherwise; empty: chosen by the scan.
         cors_origins: web addresses, separated by commas, whose pages may call the server; empty: none but
             its own.
+        access: who may use the server: open (whoever reaches it), token (who holds one that `medvl token
+            create` made) or oidc (also whom the identity provider of MONAI_LABEL_AUTH_REALM_URI knows).
+        token_file: where `medvl token` keeps the hashes of tokens.
+        max_upload_mb: size of a request, in megabytes; a larger one is refused with 413.
+        max_requests: requests of any kind at the same time; one more is refused with 503.
     """
 
     weights: str = dataclasses.field(default_factory=default_name)
@@ -88,6 +104,10 @@ class Settings:
     propagation: Propagation = Propagation.REPROMPT
     window: str = ""
     cors_origins: tuple[str, ...] = ()
+    access: Access = Access.OPEN
+    token_file: Path = DEFAULT_TOKEN_FILE
+    max_upload_mb: int = 2048
+    max_requests: int = 128
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
@@ -109,6 +129,8 @@ _LEAST = {
     "max_sessions": 1,
     "max_concurrent_inferences": 1,
     "queue_limit": 0,
+    "max_upload_mb": 1,
+    "max_requests": 1,
 }
 
 
@@ -175,6 +197,10 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "propagation": Propagation,
     "window": str,
     "cors_origins": _list,
+    "access": Access,
+    "token_file": _path,
+    "max_upload_mb": int,
+    "max_requests": int,
 }
 _DESCRIPTIONS: dict[Callable[[str], Any], str] = {
     int: "a whole number",
@@ -182,4 +208,5 @@ _DESCRIPTIONS: dict[Callable[[str], Any], str] = {
     _device: "cpu, cuda or cuda:N",
     EngineChoice: f"one of {[choice.value for choice in EngineChoice]}",
     Propagation: f"one of {[kind.value for kind in Propagation]}",
+    Access: f"one of {[kind.value for kind in Access]}",
 }

@@ -6,6 +6,7 @@ from monailabel.interfaces.app import MONAILabelApp
 
 from lib.configs import INTERACTIVE, interactive_task, label_names
 from lib.response import ModelCard
+from lib.server.batch_task import StudiesBatch, weights_of
 from lib.server.places import image_folders, open_sessions, open_studies
 from lib.settings import parse_settings
 from scripted.predictor import ScriptedPredictor
@@ -33,3 +34,6 @@ class ScriptedApp(MONAILabelApp):
 
     def _load_sessions(self, load=False):
         return open_sessions(self._settings)
+
+    def init_batch_infer(self):
+        return StudiesBatch(lambda model: weights_of(self._infers[model]))

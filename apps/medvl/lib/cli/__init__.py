@@ -17,9 +17,11 @@ from lib.errors import MedVLError
 
 COMMANDS = {
     "serve": "Serve a folder or a DICOMweb archive to MONAI Label clients.",
+    "batch": "Run a model over a folder of studies; started again, it goes on where it was.",
     "segment": "Segment one image from boxes or clicks, without a server.",
     "evaluate": "Score the model against reference masks.",
     "train": "Train a stage of the model on labelled cases.",
+    "token": "Make, list and revoke tokens of a locked server.",
     "weights": "List, fetch and add model weights.",
 }
 """Sub-commands and what they do; `serve` is in `lib.cli.serve`, and so on."""

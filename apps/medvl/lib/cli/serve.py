@@ -49,13 +49,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve scans to OHIF, 3D Slicer and other MONAI Label clients."""
-    settings = {}
-    for pair in conf or []:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"--conf needs a key and a value; got {pair!r} alone.")
-        settings[key] = value
-    status = run_server(studies, host, port, settings)
+    status = run_server(studies, host, port, settings_from_pairs(conf or []))
     logging.shutdown()
     os._exit(status)  # an inference that still runs cannot be stopped, and nobody waits for it any more
 
@@ -76,6 +70,21 @@ def joined_pairs(args: list[str]) -> list[str]:
     return joined
 
 
+def settings_from_pairs(pairs: list[str]) -> dict[str, str]:
+    """`KEY=VALUE` as key and value.
+
+    Raises:
+        ConfigError: a key alone.
+    """
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--conf needs a key and a value; got {pair!r} alone.")
+        settings[key] = value
+    return settings
+
+
 def run_server(studies: str, host: str, port: int, conf: dict[str, str], app_dir: Path = APP_DIR) -> int:
     """Start the server and stay until it is told to stop.
 
@@ -94,10 +103,10 @@ def run_server(studies: str, host: str, port: int, conf: dict[str, str], app_dir
     """
     from lib.settings import parse_settings  # noqa: PLC0415 - seconds, which --help need not wait for
 
-    parse_settings(conf)
+    settings = parse_settings(conf)
     studies = _checked_studies(studies)
     _check_port(host, port)
-    _begin_log(host)
+    _begin_log(host, is_open=settings.access.value == "open")
     with _own_temporary_folder():
         _tell_monai_label(studies, port, conf, app_dir)
         return _listen(host, port)
@@ -123,13 +132,17 @@ def _listen(host: str, port: int) -> int:
     return 0
 
 
-def _begin_log(host: str) -> None:
+def _begin_log(host: str, *, is_open: bool) -> None:
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, stream=sys.stderr)
     for name in _CHATTY:  # their lines at level INFO hold paths, users and prompts
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("timeloop").disabled = True  # it sets its own level
-    if host not in _LOOPBACK:
-        logger.warning("listening on %s: whoever reaches it can read all studies and change labels", host)
+    if host not in _LOOPBACK and is_open:
+        logger.warning(
+            "listening on %s without a lock: whoever reaches it can read all studies and change labels; "
+            "lock it with --conf access token (and medvl token create), and put TLS in front",
+            host,
+        )
 
 
 def _check_port(host: str, port: int) -> None:

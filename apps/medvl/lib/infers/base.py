@@ -10,6 +10,7 @@ from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 
 from lib.errors import CapacityError, MedVLError
+from lib.response import ModelCard
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,11 @@ class MedVLTask(InferTask):  # type: ignore[misc] # MONAI Label is untyped
             raise
         except Exception as error:
             raise unexpected_error(error) from error
+
+    @property
+    def model_card(self) -> ModelCard | None:
+        """What draws if a request comes now; None: the task does not say."""
+        return None
 
     @abstractmethod
     def run(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:

@@ -93,6 +93,11 @@ class InteractiveTask(MedVLTask):
         """Always: the task is made only when its weights have been verified."""
         return True
 
+    @property
+    def model_card(self) -> ModelCard:
+        """What draws if a request comes now."""
+        return self._model
+
     def run(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
         """From the request to the mask's file and the JSON document beside it.
 

@@ -29,6 +29,11 @@ def install_error_answers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_unexpected)
 
 
+def error_answer(error: MedVLError) -> JSONResponse:
+    """The answer that an error becomes, for what stands in front of the routes."""
+    return _answer(http_error(error))
+
+
 def _answer(error: HTTPException) -> JSONResponse:
     return JSONResponse({"detail": error.detail}, status_code=error.status_code, headers=error.headers)
 

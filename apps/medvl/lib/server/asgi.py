@@ -19,7 +19,8 @@ import torch
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
-from monailabel.endpoints import activelearning, batch_infer, datastore, info, login, scoring, session, train
+from monailabel.endpoints import activelearning, batch_infer, datastore, info, scoring, session, train
+from monailabel.endpoints.user.auth import get_current_user
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.utils.app import app_instance
 from starlette.responses import FileResponse, RedirectResponse, Response
@@ -27,16 +28,20 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lib.infers.base import REQUEST_ID
+from lib.server.access import Identify, Lock
 from lib.server.answers import install_error_answers
 from lib.server.gate import InferenceGate
-from lib.server.guard import check_names
+from lib.server.guard import check_batch_model, check_job, check_names
 from lib.server.infer_route import infer_router
+from lib.server.keys import identifier, provider_of
+from lib.server.limits import Limits
+from lib.server.login_route import current_user, login_router
 from lib.server.proxy import proxy_router
 from lib.settings import Settings, parse_settings
 
 logger = logging.getLogger(__name__)
 
-UPSTREAM = (info, batch_infer, train, activelearning, scoring, datastore, session, login)
+UPSTREAM = (info, batch_infer, train, activelearning, scoring, datastore, session)
 """MONAI Label's modules whose routes are offered as they are, in threads."""
 _STATIC = Path(monailabel.__file__).parent / "endpoints" / "static"
 
@@ -54,16 +59,20 @@ def create_app() -> FastAPI:
         torch.set_num_threads(settings.threads)
     gate = InferenceGate(settings.max_concurrent_inferences, settings.queue_limit)
     app = FastAPI(title="MedVL", docs_url="/docs", redoc_url=None, lifespan=_lifespan(instance, gate))
+    provider = provider_of(settings)
+    identify = identifier(settings, provider)
+    app.dependency_overrides[get_current_user] = current_user
+    app.include_router(login_router(identify, provider))
     app.include_router(infer_router(app_instance, gate))
     app.include_router(proxy_router(instance.studies))
     for module in UPSTREAM:
-        app.include_router(in_threads(module.router), dependencies=[Depends(check_names)])
+        checks = [check_names, check_job, *([check_batch_model] if module is batch_infer else [])]
+        app.include_router(in_threads(module.router), dependencies=[Depends(check) for check in checks])
     app.mount("/ohif", Viewer(directory=_STATIC / "ohif", html=True))
     app.add_api_route("/", _to_docs, include_in_schema=False)
     app.add_api_route("/favicon.ico", _favicon, include_in_schema=False)
     install_error_answers(app)
-    _allow_origins(app, settings)
-    app.add_middleware(RequestIds)
+    _guard_the_door(app, settings, identify)
     return app
 
 
@@ -142,6 +151,14 @@ def _lifespan(instance: MONAILabelApp, gate: InferenceGate) -> Callable[[FastAPI
         gate.close()
 
     return lifespan
+
+
+def _guard_the_door(app: FastAPI, settings: Settings, identify: Identify | None) -> None:
+    """What a request passes before any route: from the inside out, as Starlette adds it."""
+    app.add_middleware(Lock, identify=identify, other_origins=settings.cors_origins)
+    _allow_origins(app, settings)
+    app.add_middleware(Limits, max_requests=settings.max_requests, max_bytes=settings.max_upload_mb * 2**20)
+    app.add_middleware(RequestIds)
 
 
 def _allow_origins(app: FastAPI, settings: Settings) -> None:

@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, UploadFile
+from fastapi import APIRouter, BackgroundTasks, File, Form, Request, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, Response
-from monailabel.config import settings
 from monailabel.endpoints.infer import ResultType
-from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.utils.others.generic import get_mime_type
@@ -29,10 +27,12 @@ from lib.errors import CapacityError, GoneError, NotFoundError, RequestError
 from lib.formats import is_dicom_folder
 from lib.infers.prompts import BARE_SUFFIX
 from lib.request import parse_params
+from lib.server.access import identity_of
 from lib.server.catalog import checked_name, split_name
 from lib.server.datastore import StudiesDatastore
 from lib.server.gate import InferenceGate
 from lib.server.guard import check_file_name
+from lib.server.roles import Role
 from lib.server.seg_reply import EXACT_FORMAT, as_dicom_seg
 
 _DEFAULT_SUFFIX = ".nii.gz"
@@ -80,6 +80,7 @@ def infer_router(instance: Callable[[], MONAILabelApp], gate: InferenceGate) -> 
 
     @router.post("/{model}", summary="Run inference")
     async def api_infer(  # noqa: PLR0913, PLR0917 - the protocol's own parameters
+        request: Request,
         background: BackgroundTasks,
         model: str,
         image: str = "",
@@ -88,9 +89,10 @@ def infer_router(instance: Callable[[], MONAILabelApp], gate: InferenceGate) -> 
         file: UploadFile | None = File(None),  # noqa: B008 - how FastAPI declares uploads
         label: UploadFile | None = File(None),  # noqa: B008
         output: ResultType | None = None,
-        user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)),  # noqa: ARG001, B008 - checks the role
     ) -> Response:
         options = parse_params(params)
+        if options.get("save_label") is True:
+            identity_of(request).require(Role.ANNOTATOR, "save_label")
         session_id = session_id or str(options.get("session_id") or "")
         call = InferCall(model, image, session_id, options, file, label, output)
         result = await gate.run(partial(run_inference, instance(), call))

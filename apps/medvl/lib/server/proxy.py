@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import requests
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC, User
 from starlette.concurrency import run_in_threadpool
 
 from lib.errors import CapacityError, NotFoundError
@@ -46,11 +45,7 @@ def proxy_router(studies: str) -> APIRouter:
     router = APIRouter(prefix="/proxy", include_in_schema=False)
 
     @router.api_route("/dicom/{path:path}", methods=["GET", "POST"])
-    async def api_proxy(
-        request: Request,
-        path: str,
-        user: User = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)),  # noqa: ARG001, B008 - checks the role
-    ) -> Response:
+    async def api_proxy(request: Request, path: str) -> Response:
         call = DicomWebCall(
             method=request.method,
             url=dicomweb_url(studies, path, request.url.query),
