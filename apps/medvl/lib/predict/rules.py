@@ -1,6 +1,7 @@
 """Structures that follow from Hounsfield units and form: body, lungs, airways, bone.
 
-They serve, and label scans that lack them for training and for references. What a rule cannot decide it leaves out.
+They serve, and label scans that lack them for training and for references. What a rule cannot decide it
+leaves out.
 
 All rules take the volume as it is and answer on its own grid; left and right are told by the affine.
 """
