@@ -10,8 +10,9 @@ from monailabel.config import settings as monai_label
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.train import TrainTask
 
-from lib.configs import APP_DESCRIPTION, APP_NAME, APP_VERSION, build_tasks, label_names
+from lib.configs import APP_DESCRIPTION, APP_NAME, APP_VERSION, build_tasks, build_trainers, label_names
 from lib.server.batch_task import StudiesBatch, weights_of
 from lib.server.keys import call_server
 from lib.server.places import image_folders, open_sessions, open_studies
@@ -41,6 +42,14 @@ class MedVLApp(MONAILabelApp):  # type: ignore[misc] # MONAI Label is untyped
     def init_infers(self) -> dict[str, InferTask]:
         """The tasks whose weights are there."""
         return build_tasks(self._settings, lambda: image_folders(self.datastore(), self.sessions()))
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """The trainers of the weights that serve."""
+        return build_trainers(self._settings)
+
+    def info(self) -> dict[str, Any]:
+        """As MONAI Label's, with the labels that training has added."""
+        return super().info() | {"labels": label_names(self._settings)}
 
     def init_batch_infer(self) -> StudiesBatch:
         """MONAI Label's batch job, resumable and on any device."""

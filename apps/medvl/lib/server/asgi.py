@@ -19,7 +19,7 @@ import torch
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
-from monailabel.endpoints import activelearning, batch_infer, datastore, info, scoring, session, train
+from monailabel.endpoints import activelearning, batch_infer, datastore, info, scoring, session
 from monailabel.endpoints.user.auth import get_current_user
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.utils.app import app_instance
@@ -37,11 +37,12 @@ from lib.server.keys import identifier, provider_of
 from lib.server.limits import Limits
 from lib.server.login_route import current_user, login_router
 from lib.server.proxy import proxy_router
+from lib.server.train_route import train_router
 from lib.settings import Settings, parse_settings
 
 logger = logging.getLogger(__name__)
 
-UPSTREAM = (info, batch_infer, train, activelearning, scoring, datastore, session)
+UPSTREAM = (info, batch_infer, activelearning, scoring, datastore, session)
 """MONAI Label's modules whose routes are offered as they are, in threads."""
 _STATIC = Path(monailabel.__file__).parent / "endpoints" / "static"
 
@@ -65,6 +66,7 @@ def create_app() -> FastAPI:
     app.include_router(login_router(identify, provider))
     app.include_router(infer_router(app_instance, gate))
     app.include_router(proxy_router(instance.studies))
+    app.include_router(train_router(app_instance), dependencies=[Depends(check_names), Depends(check_job)])
     for module in UPSTREAM:
         checks = [check_names, check_job, *([check_batch_model] if module is batch_infer else [])]
         app.include_router(in_threads(module.router), dependencies=[Depends(check) for check in checks])
