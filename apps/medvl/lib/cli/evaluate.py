@@ -11,7 +11,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from lib.errors import ConfigError, InputError
-from lib.model.weights import default_name, default_weights_dir, weights_sha256
+from lib.model.versions import serving_sha256
+from lib.model.weights import default_name, default_weights_dir
 from lib.train.clicks import Start
 from lib.train.dataset import load_manifest, select_cases
 
@@ -64,7 +65,7 @@ def interactive(  # noqa: PLR0913 - each is an option of the command
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise InputError(f"The folder of --json does not exist: {json_file.parent}; create it first.")
     name, folder = weights or default_name(), weights_dir or default_weights_dir()
-    digest = weights_sha256(name, folder)
+    digest = serving_sha256(name, folder)
     from lib.train.evaluate import as_json, evaluate_interactive  # noqa: PLC0415 - PyTorch takes seconds
     from lib.train.interaction import Setup  # noqa: PLC0415
 

@@ -1,20 +1,24 @@
 """The registry: which tasks there are and what they are made of. Nothing is found by searching."""
 
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from lib.errors import WeightsError
+from lib.configs.serving import OnceLoaded, current_card, serving_card, serving_predictor
+from lib.errors import MedVLError, WeightsError
 from lib.infers.base import MedVLTask
 from lib.infers.images import ImageReader
 from lib.infers.interactive import InteractiveTask, Segments
 from lib.labels import load_labels
-from lib.model.weights import weights_sha256
-from lib.predict import load_predictor
+from lib.model.config import Backbone, load_segmenter_config
+from lib.model.weights import find_entry
 from lib.predict.session import InteractionStore
 from lib.response import ModelCard
 from lib.settings import Settings
+from lib.trainers.classes import read_classes
+from lib.trainers.medvl import TRAINER, MedVLTrainer, trainer_folder
+
+__all__ = ["INTERACTIVE", "OnceLoaded", "build_tasks", "build_trainers", "interactive_task", "label_names"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,30 +29,6 @@ INTERACTIVE = "interactive"
 _MEGABYTE = 2**20
 
 
-class OnceLoaded:
-    """Loads the segmenter with the first request, once, however many come together.
-
-    Args:
-        load: takes seconds, and memory.
-    """
-
-    def __init__(self, load: Callable[[], Segments]) -> None:
-        self._load = load
-        self._lock = threading.Lock()
-        self._loaded: Segments | None = None
-
-    def __call__(self) -> Segments:
-        """The segmenter.
-
-        Raises:
-            WeightsError: the weights have been altered since the server started.
-        """
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = self._load()
-            return self._loaded
-
-
 def build_tasks(settings: Settings, image_roots: Callable[[], Iterable[Path]]) -> dict[str, MedVLTask]:
     """All tasks whose weights are there and verified, by their name in /info/.
 
@@ -57,12 +37,29 @@ def build_tasks(settings: Settings, image_roots: Callable[[], Iterable[Path]]) -
         image_roots: folders that images may come from.
     """
     try:
-        card = ModelCard(settings.weights, weights_sha256(settings.weights, settings.weights_dir))
+        card = serving_card(settings)
     except WeightsError as error:
         logger.error("no model is offered: %s", error)  # noqa: TRY400 - the sentence says it all
         return {}
-    predictor = OnceLoaded(lambda: _load(settings))
-    return {INTERACTIVE: interactive_task(settings, image_roots, predictor, card)}
+    predictor = serving_predictor(settings)
+    return {
+        INTERACTIVE: interactive_task(
+            settings, image_roots, predictor, card, lambda: current_card(settings, card)
+        )
+    }
+
+
+def build_trainers(settings: Settings) -> dict[str, MedVLTrainer]:
+    """All trainers that can train the weights that serve, by their name in /info/.
+
+    Args:
+        settings: the operator's.
+    """
+    try:
+        config = load_segmenter_config(find_entry(settings.weights, settings.weights_dir).config)
+    except MedVLError:
+        return {}
+    return {TRAINER: MedVLTrainer(settings)} if config.backbone is Backbone.TINYVIT else {}
 
 
 def interactive_task(
@@ -70,6 +67,7 @@ def interactive_task(
     image_roots: Callable[[], Iterable[Path]],
     predictor: Callable[[], Segments],
     card: ModelCard,
+    current: Callable[[], ModelCard] | None = None,
 ) -> InteractiveTask:
     """The interactive model around any segmenter.
 
@@ -78,6 +76,7 @@ def interactive_task(
         image_roots: folders that images may come from.
         predictor: gives the segmenter.
         card: what clients are told about it.
+        current: the same, as it is now, where it may change.
     """
     return InteractiveTask(
         predictor=predictor,
@@ -86,19 +85,13 @@ def interactive_task(
             settings.interaction_cache_mb * _MEGABYTE, settings.session_minutes * 60
         ),
         settings=settings,
-        model=card,
+        model=current or (lambda: card),
         labels=load_labels(INTERACTIVE),
+        learnt=lambda: read_classes(trainer_folder(settings)),
     )
 
 
-def label_names() -> list[str]:
-    """All labels that the tasks offer, in order."""
-    return [label.name for label in load_labels(INTERACTIVE)]
-
-
-def _load(settings: Settings) -> Segments:
-    cache_bytes = settings.cache_mb * _MEGABYTE
-    disk_bytes = settings.embedding_disk_mb * _MEGABYTE
-    return load_predictor(
-        settings.weights, settings.weights_dir, settings.device, cache_bytes, settings.engine, disk_bytes
-    )
+def label_names(settings: Settings | None = None) -> list[str]:
+    """All labels that the tasks offer, in order; with settings also those that training has added."""
+    learnt = read_classes(trainer_folder(settings)) if settings is not None else []
+    return [*(label.name for label in load_labels(INTERACTIVE)), *learnt]

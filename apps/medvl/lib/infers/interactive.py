@@ -63,8 +63,9 @@ class InteractiveTask(MedVLTask):
         images: reads scans.
         interactions: users' earlier steps.
         settings: the operator's.
-        model: what clients are told about the weights.
+        model: what clients are told about the weights that serve now.
         labels: offered in viewers; users may draw under any other name.
+        learnt: further names that annotators have used, offered after them.
     """
 
     def __init__(
@@ -73,8 +74,9 @@ class InteractiveTask(MedVLTask):
         images: ImageReader,
         interactions: InteractionStore,
         settings: Settings,
-        model: ModelCard,
+        model: Callable[[], ModelCard],
         labels: tuple[Label, ...],
+        learnt: Callable[[], list[str]] = list,
     ) -> None:
         super().__init__(
             type=InferType.DEEPGROW,
@@ -88,6 +90,12 @@ class InteractiveTask(MedVLTask):
         self._interactions = interactions
         self._settings = settings
         self._model = model
+        self._learnt = learnt
+
+    def info(self) -> dict[str, Any]:
+        """As MONAI Label's, with the labels that are offered now, numbered from 1 without gaps."""
+        names = dict.fromkeys([*self.labels, *self._learnt()])
+        return super().info() | {"labels": {name: index for index, name in enumerate(names, start=1)}}
 
     def is_valid(self) -> bool:
         """Always: the task is made only when its weights have been verified."""
@@ -96,7 +104,7 @@ class InteractiveTask(MedVLTask):
     @property
     def model_card(self) -> ModelCard:
         """What draws if a request comes now."""
-        return self._model
+        return self._model()
 
     def run(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
         """From the request to the mask's file and the JSON document beside it.
@@ -115,9 +123,10 @@ class InteractiveTask(MedVLTask):
         path = write_result(segmentation.mask, suffix, compress=wanted.compress)
         timed.step("write", now_s)
         logger.info("request %s: %d objects, %s", REQUEST_ID.get(), len(wanted.objects), timed.seconds)
-        card = describe_mask(
-            "interactive", segmentation.mask, self._model, timed.seconds, segmentation.key_slices
-        )
+        model = self._model()
+        if segmentation.weights_sha256:  # a version may have been published while these were drawing
+            model = replace(model, weights_sha256=segmentation.weights_sha256)
+        card = describe_mask("interactive", segmentation.mask, model, timed.seconds, segmentation.key_slices)
         return str(path), card | {"steps": segmentation.seconds}
 
     def _segment(self, wanted: SegmentRequest, volume: Volume) -> Segmentation:

@@ -4,11 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from sam2.modeling.sam2_base import SAM2Base
 
 from lib.errors import ConfigError
 from lib.model.build import build_serving
-from lib.model.engine import EngineChoice, make_engine
-from lib.model.publish import read_serving
+from lib.model.config import SegmenterConfig
+from lib.model.engine import EncoderEngine, EngineChoice, make_engine
+from lib.model.publish import ServingTensors, read_serving
 from lib.model.volume_segmenter import VolumeSegmenter
 from lib.predict.embedding_files import EmbeddingFiles, FileBackedEngine
 from lib.predict.scan import EmbeddingCache
@@ -43,9 +45,7 @@ def load_predictor(
     if disk_bytes:
         files = EmbeddingFiles(weights_dir / "embeddings", disk_bytes)
         encoder = FileBackedEngine(encoder, files, serving.encoder_sha256)
-    segmenter = VolumeSegmenter(
-        sam2, config, serving.sha256, torch.device(device), encoder, serving.encoder_sha256
-    )
+    segmenter = _segmenter(sam2, config, serving, torch.device(device), encoder)
     return Predictor(segmenter, EmbeddingCache(cache_bytes))
 
 
@@ -65,12 +65,15 @@ def load_newer(before: Predictor, weights: str, weights_dir: Path) -> Predictor:
     if serving.encoder_sha256 != before.segmenter.encoder_sha256:
         raise ConfigError("The weights themselves were replaced while the server runs; start it again.")
     sam2, config = build_serving(weights, weights_dir, serving)
-    segmenter = VolumeSegmenter(
-        sam2,
-        config,
-        serving.sha256,
-        before.segmenter.device,
-        before.segmenter.engine,
-        serving.encoder_sha256,
-    )
-    return replace(before, segmenter=segmenter)
+    device, engine = before.segmenter.device, before.segmenter.engine
+    return replace(before, segmenter=_segmenter(sam2, config, serving, device, engine))
+
+
+def _segmenter(
+    sam2: SAM2Base,
+    config: SegmenterConfig,
+    serving: ServingTensors,
+    device: torch.device,
+    engine: EncoderEngine,
+) -> VolumeSegmenter:
+    return VolumeSegmenter(sam2, config, serving.sha256, device, engine, serving.encoder_sha256)

@@ -45,11 +45,13 @@ class Segmentation:
         mask: label values in the order of the prompts.
         seconds: by object.
         key_slices: by object, the voxel index along the slice axis where segmentation began.
+        weights_sha256: identifies the weights that drew; empty where none did.
     """
 
     mask: Mask
     seconds: dict[str, float]
     key_slices: dict[str, int]
+    weights_sha256: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +105,8 @@ class Predictor:
             volume.affine,
             {name: one.confidence for name, one in drawn.items()},
         )
-        return Segmentation(mask, seconds, {name: one.key_slice for name, one in drawn.items()})
+        key_slices = {name: one.key_slice for name, one in drawn.items()}
+        return Segmentation(mask, seconds, key_slices, self.weights_sha256)
 
     def _draw(self, volume: Volume, prompt: Prompt, options: SegmentOptions) -> _Drawn:
         plan = make_plan(volume, prompt, options.axis)

@@ -139,7 +139,7 @@ def store_views(
     for view in views:
         target = folder / view.key
         record = _read_record(target)
-        if record is None or record.weights_sha256 != segmenter.weights_sha256:
+        if record is None or record.weights_sha256 != segmenter.encoder_sha256:
             progress(f"embedding {view.case.name}")
             record = _embed(segmenter, view, target)
         stored.append(StoredView(target, record))
@@ -168,7 +168,7 @@ def _embed(segmenter: VolumeSegmenter, view: View, folder: Path) -> ViewRecord:
         embeddings.append(embedding.levels[-1][0].half().cpu().numpy())
         labels.append(_on_canvas(label, canvas))
     record = ViewRecord(
-        view.case.name, view.case.kind, segmenter.weights_sha256, slices, list(canvas.inner), _is_flat(scan)
+        view.case.name, view.case.kind, segmenter.encoder_sha256, slices, list(canvas.inner), _is_flat(scan)
     )
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "embeddings.npy", np.stack(embeddings))

@@ -26,6 +26,13 @@ Losses = Callable[[int], dict[str, Tensor]]
 """From a step's number to its losses, `loss` among them."""
 Report = Callable[[int, Mapping[str, float]], None]
 """Is told a step's number and the mean of its losses since the last time."""
+Stop = Callable[[], bool]
+"""Says after each step whether the loop stops, resumable."""
+
+
+def never() -> bool:
+    """Do not stop."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,14 @@ class TrainedPart:
             self.average[name].lerp_(value, weight)
 
 
-def run_loop(part: TrainedPart, losses: Losses, config: LoopConfig, folder: Path, report: Report) -> bool:
+def run_loop(
+    part: TrainedPart,
+    losses: Losses,
+    config: LoopConfig,
+    folder: Path,
+    report: Report,
+    stop: Stop = never,
+) -> bool:
     """Train, from the last checkpoint in the folder if there is one.
 
     Args:
@@ -93,10 +107,11 @@ def run_loop(part: TrainedPart, losses: Losses, config: LoopConfig, folder: Path
         losses: gives a step's losses.
         config: how.
         folder: for checkpoints.
-        report: is told how it goes.
+        report: is told how it goes, before a checkpoint of the same step.
+        stop: ends the loop before its time.
 
     Returns:
-        Whether all steps are done; False when the budget ran out before.
+        Whether all steps are done; False when the budget ran out or it was stopped before.
 
     Raises:
         WeightsError: a checkpoint that does not fit.
@@ -108,7 +123,7 @@ def run_loop(part: TrainedPart, losses: Losses, config: LoopConfig, folder: Path
     if first >= config.iterations:
         return True
     engine = Engine(_step_function(part, optimiser, losses, config))
-    _attach(engine, part, optimiser, config, folder, report)
+    _attach(engine, config, report, stop, lambda done: _save(part, optimiser, done, folder))
     engine.run(range(first, config.iterations), max_epochs=1, epoch_length=config.iterations - first)
     done = first + engine.state.iteration
     _save(part, optimiser, done, folder)
@@ -133,12 +148,7 @@ def _step_function(
 
 
 def _attach(
-    engine: Engine,
-    part: TrainedPart,
-    optimiser: torch.optim.Optimizer,
-    config: LoopConfig,
-    folder: Path,
-    report: Report,
+    engine: Engine, config: LoopConfig, report: Report, stop: Stop, save: Callable[[int], None]
 ) -> None:
     recent: list[Mapping[str, float]] = []
     started_s = time.monotonic()
@@ -151,8 +161,9 @@ def _attach(
             report(done, {name: sum(one[name] for one in recent) / len(recent) for name in recent[0]})
             recent.clear()
         if done % config.checkpoint_every == 0:
-            _save(part, optimiser, done, folder)
-        if config.budget_s is not None and time.monotonic() - started_s > config.budget_s:
+            save(done)
+        is_late = config.budget_s is not None and time.monotonic() - started_s > config.budget_s
+        if is_late or stop():
             running.terminate()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 from torch import Tensor
 
-from lib.errors import ConfigError
+from lib.errors import ConfigError, InputError
 from lib.model.decoder import PIXELS_PER_CELL
 from lib.shapes import SliceMask
 from lib.train.distil import PseudoMasks
@@ -120,11 +120,14 @@ class TaskSampler:
         sides = np.array(list(self._crop_shares.values()))
         crop = list(self._crop_shares)[rng.choice(len(sides), p=sides / sides.sum())]
         tasks: list[SliceTask] = []
+        too_large = 0
         while len(tasks) < size:
             task = self._chain(hops, recipe.beyond_ends, rng) if hops else self._single(rng)
             cut = cropped(task, crop, rng)
             if cut is not None:
                 tasks.append(cut)
+            elif (too_large := too_large + 1) > _MOST_TRIES:  # hardly any object fits: show the whole canvas
+                crop, tasks = CANVAS_CELLS, []
         corner = rng.integers(0, CANVAS_CELLS - crop + 1, size=2)
         return Batch(recipe, rounds, tuple(tasks), rng, (int(corner[0]), int(corner[1])))
 
@@ -135,6 +138,10 @@ class TaskSampler:
             if not volumes_only or any(not view.record.is_picture for view in views)
         ]
         shares = np.array([self._shares[kind] for kind in kinds])
+        if not kinds:
+            raise InputError(
+                "There are only pictures; they have no neighbouring slices to follow an object on."
+            )
         views = self._by_kind[kinds[rng.choice(len(kinds), p=shares / shares.sum())]]
         return views[rng.integers(len(views))]
 
@@ -150,9 +157,15 @@ class TaskSampler:
         return SliceTask((view.embedding(position),), (mask,))
 
     def _chain(self, hops: int, beyond_ends: float, rng: np.random.Generator) -> SliceTask:
-        """Consecutive slices that show an object, or lead out of it."""
+        """Consecutive slices that show an object, or lead out of it.
+
+        Raises:
+            InputError: hardly any object is on so many slices.
+        """
         has_ended = rng.random() < beyond_ends
-        while True:
+        for attempt in range(2 * _MOST_TRIES):
+            if attempt == _MOST_TRIES:  # no object ends, or none goes on
+                has_ended = not has_ended
             view = self._view(rng, volumes_only=True)
             value = int(rng.choice(sorted(view.present)))
             shown = set(view.present[value])
@@ -164,6 +177,7 @@ class TaskSampler:
             if leads_on and (chain[-1] not in shown) == has_ended:
                 truths = tuple(view.mask(position, value) for position in chain)
                 return SliceTask(tuple(view.embedding(position) for position in chain), truths)
+        raise InputError("No object is on enough neighbouring slices to learn how to follow it.")
 
 
 def cropped(task: SliceTask, cells: int, rng: np.random.Generator) -> SliceTask | None:
@@ -194,6 +208,8 @@ def cropped(task: SliceTask, cells: int, rng: np.random.Generator) -> SliceTask 
 
 
 CANVAS_CELLS = 64
+_MOST_TRIES = 1000
+"""Of drawing an object at random that suits; labels may hold none."""
 _ALL_PARTS = 0.3
 """How often an object that falls into parts on a slice is asked for as a whole."""
 
