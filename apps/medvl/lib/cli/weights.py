@@ -1,4 +1,4 @@
-"""`medvl weights`: which weights there are, getting them, and adding one's own."""
+"""`medvl weights`: which weights there are, getting them, adding one's own, and going back a version."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +9,7 @@ from rich.table import Table
 
 from lib.model.config import load_segmenter_config
 from lib.model.sources import file_sha256
+from lib.model.versions import AS_INSTALLED, list_versions, roll_back, serving_number
 from lib.model.weights import (
     CheckpointFormat,
     InstalledWeights,
@@ -23,7 +24,7 @@ from lib.model.weights import (
     weights_state,
 )
 
-app = typer.Typer(help="List, fetch and add model weights.", no_args_is_help=True)
+app = typer.Typer(help="List, fetch, add and roll back model weights.", no_args_is_help=True)
 
 WeightsDir = Annotated[
     Path, typer.Option(default_factory=default_weights_dir, help="The weights folder.", show_default=False)
@@ -54,7 +55,41 @@ def list_weights(weights_dir: WeightsDir) -> None:
         )
     console = Console()
     console.print(table)
+    for name in list_entries(weights_dir):
+        _print_versions(name, weights_dir, console)
     console.print(f"The default is {default_name()}. Install with: medvl weights fetch NAME", highlight=False)
+
+
+def _print_versions(name: str, weights_dir: Path, console: Console) -> None:
+    versions = list_versions(name, weights_dir)
+    if not versions:
+        return
+    serving = serving_number(name, weights_dir)
+    table = Table(
+        "version", "published", "from", "Dice before", "after", "serves", title=f"versions of {name}"
+    )
+    table.add_row(str(AS_INSTALLED), "as installed", "", "", "", "yes" if serving == AS_INSTALLED else "")
+    for version in versions:
+        scores = [version.figures.get(key) for key in ("score_before", "score_after")]
+        shown = ["" if score is None else f"{score:.4f}" for score in scores]
+        serves = "yes" if version.number == serving else ""
+        table.add_row(str(version.number), version.created, str(version.parent), *shown, serves)
+    console.print(table)
+
+
+@app.command("rollback")
+def rollback(
+    weights_dir: WeightsDir,
+    name: Annotated[
+        str | None, typer.Argument(help="Which weights; the default ones if none are named.")
+    ] = None,
+    to: Annotated[int | None, typer.Option(min=0, help="This version; 0: as they were installed.")] = None,
+) -> None:
+    """Let the version serve that served before; a running server takes it up with the next request."""
+    entry = find_entry(name or default_name(), weights_dir)
+    number = roll_back(entry.name, weights_dir, to)
+    what = "as they were installed" if number == AS_INSTALLED else f"in version {number}"
+    Console(soft_wrap=True).print(f"The weights {entry.name} serve {what}.", highlight=False)
 
 
 @app.command("fetch")
