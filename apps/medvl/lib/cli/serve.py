@@ -180,6 +180,7 @@ def _tell_monai_label(studies: str, port: int, conf: dict[str, str], app_dir: Pa
         MONAI_LABEL_SERVER_PORT=str(port),
         MONAI_LABEL_RELOAD_APP_LIB="false",
         MONAI_LABEL_TRACKING_ENABLED="false",
+        MEDVL_SERVER="medvl",
         PATH=os.pathsep.join(filter(None, (programs, os.environ.get("PATH")))),
         PYTHONPATH=os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(app_dir)))),
     )

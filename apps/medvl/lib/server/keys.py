@@ -9,7 +9,7 @@ from typing import Any
 import requests
 from monailabel.config import settings as monai_label
 
-from lib.errors import UnauthorizedError
+from lib.errors import ConfigError, UnauthorizedError
 from lib.server.access import Identify, first_of
 from lib.server.oidc import OidcVerifier, configured_realm
 from lib.server.roles import Identity, Role
@@ -20,12 +20,26 @@ logger = logging.getLogger(__name__)
 
 JOB_TOKEN_VARIABLE = "MEDVL_JOB_TOKEN"  # noqa: S105 - the name of a variable
 """Through which the processes that the server starts for training or scoring can call it."""
+SERVER_VARIABLE = "MEDVL_SERVER"
+"""Set by `medvl serve`."""
 _ANSWER_S = 30
 
 
 def chosen_access(settings: Settings) -> Access:
     """Who may use the server; MONAI Label's own switch means its identity provider."""
     return Access.OIDC if monai_label.MONAI_LABEL_AUTH_ENABLE else settings.access
+
+
+def require_own_server(settings: Settings) -> None:
+    """Refuse to be a locked app in a server that has no lock, such as MONAI Label's own.
+
+    Raises:
+        ConfigError: `medvl serve` has not started this process, or the one that has.
+    """
+    if chosen_access(settings) is not Access.OPEN and SERVER_VARIABLE not in os.environ:
+        raise ConfigError(
+            "--conf access works with `medvl serve` only: MONAI Label's own launcher has no lock."
+        )
 
 
 def provider_of(settings: Settings) -> OidcVerifier | None:
