@@ -40,7 +40,7 @@ _RULE_PRESENCE, _RULE_OVERLAP = 0.95, 0.9
 """What a rule is trusted; it has no estimate of its own."""
 _BONE_REACH = 1.0
 """Bones are looked for where their map's logit is above minus this."""
-_MAP_CACHE_BYTES = 2**29
+_RULE_CACHE_BYTES = 2**29
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,15 +92,6 @@ class SegmentsByName(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class _HeldMaps:
-    maps: Mapping[str, RegionMap]
-
-    @property
-    def nbytes(self) -> int:
-        return sum(region.logits.nbytes for region in self.maps.values())
-
-
-@dataclass(frozen=True, eq=False)
 class _HeldMasks:
     masks: Mapping[str, CroppedMask]
 
@@ -117,15 +108,13 @@ class NamedSegmenter:
         predictor: draws.
         locator: finds regions.
         options: how masks are drawn from regions.
-        maps: regions of the scans last asked about, shared.
-        rules: what rules found in them.
+        rules: what rules found in the scans last asked about, shared.
     """
 
     predictor: Predictor
     locator: LocatesRegions
     options: DrawOptions = field(default_factory=DrawOptions)
-    maps: ByteBoundedCache[_HeldMaps] = field(default_factory=lambda: ByteBoundedCache(_MAP_CACHE_BYTES))
-    rules: ByteBoundedCache[_HeldMasks] = field(default_factory=lambda: ByteBoundedCache(_MAP_CACHE_BYTES))
+    rules: ByteBoundedCache[_HeldMasks] = field(default_factory=lambda: ByteBoundedCache(_RULE_CACHE_BYTES))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -163,8 +152,8 @@ class NamedSegmenter:
     def _located(
         self, volume: Volume, names: Sequence[str], bone: CroppedMask | None
     ) -> dict[str, NamedMask]:
-        maps = self._maps(volume) if any(name in self.locator.names for name in names) else {}
-        here = {name: maps[name] for name in names if name in maps}
+        located = [name for name in names if name in self.locator.names]
+        here = self.locator.locate(volume, located) if located else {}
         present = {name: region for name, region in here.items() if region.confidence >= PRESENT_FROM}
         bones = {name: region for name, region in present.items() if _is_bone(name) and bone is not None}
         others = {name: region for name, region in present.items() if name not in bones}
@@ -205,11 +194,6 @@ class NamedSegmenter:
             name: replace(one, mask=one.mask.within(bone), predicted_iou=_RULE_OVERLAP)
             for name, one in drawn.items()
         }
-
-    def _maps(self, volume: Volume) -> Mapping[str, RegionMap]:
-        """All that the locator knows, since one name costs it as much as all."""
-        key = (volume.digest, self.locator.identity)
-        return self.maps.get(key, lambda: _HeldMaps(self.locator.locate(volume, self.locator.names))).maps
 
     def _by_rule(self, volume: Volume) -> Mapping[str, CroppedMask]:
         return self.rules.get(volume.digest, lambda: _HeldMasks(_rule_masks(volume))).masks

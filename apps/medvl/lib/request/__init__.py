@@ -15,64 +15,36 @@ from typing import Any
 from lib.errors import InputError, PromptError, RequestError
 from lib.predict.propagate import Propagation
 from lib.prompt import MAX_POINTS
+from lib.request.options import (
+    AUTO,
+    AXES,
+    DEFAULT_LABEL,
+    MAX_NAME_CHARACTERS,
+    MAX_OBJECTS,
+    MAX_PARAMS_BYTES,
+    MAX_STRUCTURES,
+    MAX_TEXT_CHARACTERS,
+    OBJECT_KEYS,
+    OPTIONS,
+    RESULT_SUFFIXES,
+    SERVER_KEYS,
+    SHARED_CLIENT_IDS,
+)
 
-OPTIONS: Mapping[str, str] = {
-    "foreground": "OHIF, Slicer, CVAT: clicks on the object, [[i, j, k], ...]",
-    "background": "OHIF, Slicer, CVAT: clicks off the object",
-    "points": "OHIF's VISTA3D form: clicks of both kinds",
-    "point_labels": "OHIF's VISTA3D form: 1 or 0 for each of points",
-    "roi": "Slicer: [i0, i1, j0, j1, k0, k1], each pair in any order; CVAT: [x1, y1, x2, y2]",
-    "box": "own: [[i0, j0, k0], [i1, j1, k1]], low corner first, or a list of such boxes",
-    "objects": "own: {name: {foreground, background, box, roi}}, several objects at once",
-    "label": "Slicer: name of the segment that is drawn",
-    "selected_label_name": "Slicer's scribbles: name of the segment that is drawn",
-    "label_info": "Slicer's scribbles: [{name, id}], what the values of the uploaded label map mean",
-    "text": "own: a sentence or a name",
-    "slice": "Slicer in 2D: the slice that 2D points and boxes lie on",
-    "axis": "own: auto, axial, coronal, sagittal, or the voxel axis 0, 1 or 2 across the slices",
-    "propagation": "own: how the mask goes from slice to slice",
-    "window": "own: intensity preset",
-    "undo": "own: answer with the mask of the step before",
-    "reset_state": "Slicer: forget this user's earlier steps on the object",
-    "session_id": "own: the session, where it is not in the address",
-    "client_id": "MONAILabelClient, Slicer: who asks",
-    "result_extension": "OHIF, Slicer: file format of the mask",
-    "result_dtype": "OHIF, Slicer: uint8",
-    "result_compress": "OHIF: whether the file is compressed",
-    "restore_label_idx": "OHIF: values as in the model's labels; masks of one object are 1 either way",
-    "save_label": "MONAI Label's batch inference: keep the mask in the datastore",
-    "label_tag": "MONAI Label's batch inference: under which tag",
-    "output": "CVAT: ignored, the address says what comes back",
-    "device": "MONAI Label: ignored, the operator chooses the device",
-    "logging": "MONAI Label: ignored",
-    "timeout": "MONAI Label: ignored",
-    "images": "MONAI Label's batch inference: ignored",
-    "multi_gpu": "MONAI Label's batch inference: ignored",
-    "gpus": "MONAI Label's batch inference: ignored",
-    "max_workers": "MONAI Label's batch inference: ignored",
-    "max_batch_size": "MONAI Label's batch inference: ignored",
-    "_id": "MONAI Label's batch inference: ignored",
-    "_image_id": "MONAI Label's batch inference: ignored",
-}
-"""Every option, who sends it, and what it is."""
-
-SERVER_KEYS = frozenset({"model", "image", "description", "session", "scribbles"})
-"""Set by the server from the address and the uploads; a client's params must not hold them."""
-
-RESULT_SUFFIXES = (".nrrd", ".seg.nrrd", ".nii", ".nii.gz", ".png")
-AUTO = "auto"
-"""The word for no choice, where viewers offer a list."""
-AXES = (AUTO, "axial", "coronal", "sagittal", "0", "1", "2")
-MAX_OBJECTS = 64
-MAX_TEXT_CHARACTERS = 1000
-MAX_NAME_CHARACTERS = 64
-MAX_PARAMS_BYTES = 1_000_000
-DEFAULT_LABEL = "object"
-"""What a mask is called when the client does not say, as OHIF does not."""
-
-_OBJECT_KEYS = frozenset({"foreground", "background", "points", "point_labels", "box", "roi"})
-_SHARED_CLIENT_IDS = frozenset({"", "user-xyz"})
-"""Slicer's default is the same for everybody, so it says nothing about who asks."""
+__all__ = [
+    "AUTO",
+    "AXES",
+    "MAX_PARAMS_BYTES",
+    "OPTIONS",
+    "RESULT_SUFFIXES",
+    "BoxRequest",
+    "ObjectRequest",
+    "Point",
+    "SegmentRequest",
+    "parse_params",
+    "parse_request",
+    "shorten",
+]
 
 Point = tuple[float, ...]
 """Voxel indices (i, j, k), or (i, j) on the slice that the request names."""
@@ -112,6 +84,8 @@ class SegmentRequest:
         user: whose earlier steps count; None: nobody's, the request stands alone.
         objects: name to prompts, in the order of the values of the mask.
         text: a sentence or a name; may be empty.
+        structures: names of what to segment; empty: all.
+        keeps_ids: values of the mask are those of the model's labels, as OHIF reads them.
         scribbles: path of an uploaded label map.
         scribble_values: name to value of that label map; empty: the usual values.
         slice_index: the slice that 2D points and boxes lie on.
@@ -128,6 +102,8 @@ class SegmentRequest:
     user: str | None
     objects: dict[str, ObjectRequest]
     text: str = ""
+    structures: tuple[str, ...] = ()
+    keeps_ids: bool = False
     scribbles: Path | None = None
     scribble_values: tuple[tuple[str, int], ...] = ()
     slice_index: int | None = None
@@ -179,6 +155,8 @@ def parse_request(fields: Mapping[str, Any]) -> SegmentRequest:
         user=_user(given),
         objects=_objects(given),
         text=_text(given, "text", MAX_TEXT_CHARACTERS),
+        structures=_structures(given.get("structures", [])),
+        keeps_ids="restore_label_idx" in given,
         scribbles=Path(str(given["scribbles"])) if "scribbles" in given else None,
         scribble_values=_label_values(given.get("label_info", [])),
         slice_index=_slice_index(given),
@@ -213,7 +191,7 @@ def _user(given: Mapping[str, Any]) -> str | None:
     if isinstance(session, Mapping):
         return f"session:{session.get('name', '')}"
     client = _text(given, "client_id", MAX_TEXT_CHARACTERS)
-    return None if client in _SHARED_CLIENT_IDS else f"client:{client}"
+    return None if client in SHARED_CLIENT_IDS else f"client:{client}"
 
 
 def _objects(given: Mapping[str, Any]) -> dict[str, ObjectRequest]:
@@ -224,7 +202,7 @@ def _objects(given: Mapping[str, Any]) -> dict[str, ObjectRequest]:
     objects = given["objects"]
     if not isinstance(objects, Mapping) or not 1 <= len(objects) <= MAX_OBJECTS:
         raise InputError(f"objects must hold 1 to {MAX_OBJECTS} names with prompts; got {shorten(objects)}.")
-    beside = sorted(_OBJECT_KEYS & set(given))
+    beside = sorted(OBJECT_KEYS & set(given))
     if beside:
         raise RequestError(f"Give prompts inside objects or beside it, not both; beside it are {beside}.")
     return {_object_name(name): _object_of(name, prompts) for name, prompts in objects.items()}
@@ -243,7 +221,7 @@ def _object_of(name: str, prompts: Any) -> ObjectRequest:
         raise InputError(
             f"Object {shorten(name)} needs prompts such as foreground or box; got {shorten(prompts)}."
         )
-    _refuse_unknown(prompts, _OBJECT_KEYS, f"prompt of object {shorten(name)}:")
+    _refuse_unknown(prompts, OBJECT_KEYS, f"prompt of object {shorten(name)}:")
     return _object({key: value for key, value in prompts.items() if value is not None})
 
 
@@ -344,6 +322,23 @@ def _label_values(value: Any) -> tuple[tuple[str, int], ...]:
             raise InputError(f"label_info needs a whole number 'id' for each name; got {shorten(entry)}.")
         pairs.append((entry["name"], number))
     return tuple(pairs)
+
+
+def _structures(value: Any) -> tuple[str, ...]:
+    """Names as a list, or as a viewer's text field has them."""
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list) or len(names) > MAX_STRUCTURES:
+        raise InputError(
+            f"structures must be a list of at most {MAX_STRUCTURES} names, or names separated by commas; "
+            f"got {shorten(value)}."
+        )
+    for name in names:
+        if not isinstance(name, str) or len(name) > MAX_NAME_CHARACTERS:
+            raise InputError(
+                f"A name in structures must be text of at most {MAX_NAME_CHARACTERS} characters; "
+                f"got {shorten(name)}."
+            )
+    return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
 
 
 def _slice_index(given: Mapping[str, Any]) -> int | None:
