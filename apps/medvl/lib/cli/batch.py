@@ -1,8 +1,10 @@
 """`medvl batch`: one model over a folder of studies, resumable."""
 
 import json
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +27,7 @@ from lib.server.batch import (
     counts,
     run_batch,
 )
+from lib.server.batch_ray import RayDrawers
 from lib.server.batch_task import weights_of
 from lib.server.catalog import checked_name
 from lib.server.datastore import StudiesDatastore
@@ -46,6 +49,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's own options
     tag: Annotated[str, typer.Option(help="Under which the masks become labels.")] = ORIGINAL,
     limit: Annotated[int, typer.Option(min=0, help="At most so many studies; 0: all.")] = 0,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Studies at the same time.")] = 1,
+    ray: Annotated[str, typer.Option(metavar="ADDRESS", help="A Ray cluster to work on.")] = "",
     report: Annotated[Path | None, typer.Option("--json", help="Where to write what became of each.")] = None,
     conf: Annotated[
         list[str] | None,
@@ -67,8 +71,11 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's own options
         model, weights_of(task), _json_object(params, "--params"), by_image, checked_name(tag, "label tag")
     )
     image_ids = chosen_images(datastore, _chosen(images), order.tag, limit)
-    cases = run_batch(image_ids, order, datastore, drawing(task, model, datastore), workers)
-    reports = list(_shown(cases, len(image_ids)))
+    with ExitStack() as resources:
+        draw = drawing(task, model, datastore)
+        if ray:
+            draw = resources.enter_context(_on_cluster(ray, model, studies, conf or [], workers))
+        reports = list(_shown(run_batch(image_ids, order, datastore, draw, workers), len(image_ids)))
     if report is not None:
         report.write_text(json.dumps(as_document(order, reports), indent=2), encoding="utf-8")
     _conclude(reports)
@@ -82,6 +89,23 @@ def drawing(task: MedVLTask, model: str, datastore: StudiesDatastore) -> Draw:
         return Drawn(Path(file) if file else None, document)
 
     return draw
+
+
+@contextmanager
+def _on_cluster(address: str, model: str, studies: Path, conf: list[str], count: int) -> Iterator[Draw]:
+    """The same on a cluster, whose computers see the studies under the same path and have the weights."""
+    datastore = StudiesDatastore(studies)
+    folder, pairs = datastore.folder, settings_from_pairs(conf)
+
+    def make_task() -> MedVLTask:
+        return build_tasks(parse_settings(pairs), lambda: [folder])[model]
+
+    with tempfile.TemporaryDirectory(prefix="medvl-batch-") as scratch:
+        drawers = RayDrawers(address, make_task, model, count, Path(scratch))
+        try:
+            yield lambda image_id, options: drawers.draw(datastore.get_image_uri(image_id), options)
+        finally:
+            drawers.close()
 
 
 def as_document(order: BatchOrder, reports: list[CaseReport]) -> dict[str, Any]:
