@@ -28,4 +28,13 @@ FeatureMap = Float[Tensor, "batch _feature _feature_h _feature_w"]
 Scores = Float[Tensor, " batch"]
 ScanEmbedding = Float[np.ndarray, " _feature"]
 
+RegionBatch = Float[Tensor, "batch channel size_i size_j size_k"]
+TokenGrid = Float[Tensor, "batch feature size_i size_j size_k"]
+QueryBatch = Float[Tensor, "query feature"]
+RegionLogits = Float[Tensor, "batch query size_i size_j size_k"]
+NameLogits = Float[Tensor, "batch name size_i size_j size_k"]
+PaddedBatch = Float[Tensor, "batch channel padded_i padded_j padded_k"]
+NamedGrids = Float[np.ndarray, "name cell_i cell_j cell_k"]
+GridHu = Float[np.ndarray, "cell_i cell_j cell_k"]
+
 AnyArray = Shaped[np.ndarray, "..."]

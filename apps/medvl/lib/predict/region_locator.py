@@ -1,0 +1,134 @@
+"""The trained RegionPrior as a finder of regions: a scan onto the grid, tokens once, a map for each name."""
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from lib.model.region_prior import (
+    GRID_MM,
+    WINDOWS_HU,
+    RegionPrior,
+    mirrored_numbers,
+    region_channels,
+    signed_logits,
+)
+from lib.predict.regions import RegionMap
+from lib.shapes import GridHu, NamedGrids, RegionBatch
+from lib.transforms.region_grid import RegionGrid, hu_on_grid, middle_of_body, region_grid
+from lib.volume import Volume
+
+_REMEMBERED = 4
+"""Scans whose similarities are kept; a few megabytes each."""
+_PART_CELLS = (104, 104, 96)
+"""Larger scans are looked at in overlapping parts of so many cells, so that memory is bounded."""
+_OVERLAP_CELLS = 32
+_BESIDE = len(WINDOWS_HU)
+"""The channel that says how far a place is to the right."""
+_SURE_ML = 2.0
+"""So much that is surely inside makes a structure's presence certain."""
+
+
+class RegionLocator:
+    """Finds structures by name. Thread-safe; the scans asked about last are remembered.
+
+    Args:
+        network: the trained prior.
+        weights_sha256: of its parameters.
+    """
+
+    def __init__(self, network: RegionPrior, weights_sha256: str) -> None:
+        self._network = network.eval().requires_grad_(requires_grad=False)
+        self.names = network.config.names
+        self.identity = weights_sha256
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, tuple[NamedGrids, RegionGrid]] = OrderedDict()
+
+    def locate(self, volume: Volume, names: Sequence[str]) -> dict[str, RegionMap]:
+        """One map for each of the names that it knows; other names are left out.
+
+        Args:
+            volume: a CT in Hounsfield units.
+            names: structures.
+        """
+        logits, grid = self._of_scan(volume)
+        return {name: _region(logits[self.names.index(name)], grid) for name in names if name in self.names}
+
+    def _of_scan(self, volume: Volume) -> tuple[NamedGrids, RegionGrid]:
+        key = volume.digest
+        with self._lock:
+            if key not in self._known:
+                grid = region_grid(volume.affine, volume.shape, GRID_MM)
+                hu = hu_on_grid(volume.voxels, volume.affine, grid)
+                self._known[key] = (self._logits(hu), grid)
+            self._known.move_to_end(key)
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+            return self._known[key]
+
+    def _logits(self, hu: GridHu) -> NamedGrids:
+        middle = middle_of_body(hu)
+        offsets = [
+            (torch.arange(size, dtype=torch.float32) - at) * GRID_MM
+            for size, at in zip(hu.shape[:2], middle, strict=True)
+        ]
+        scan = region_channels(
+            torch.from_numpy(hu.astype(np.float32)), offsets[0].view(-1, 1, 1), offsets[1].view(1, -1, 1)
+        )
+        total = np.zeros((len(self.names), *hu.shape), dtype=np.float32)
+        weights = np.zeros(hu.shape, dtype=np.float32)
+        for part in _parts(hu.shape):
+            found = self._both_ways(scan[:, :, part[0], part[1], part[2]])
+            weight = _tapered(found.shape[1:])
+            total[(slice(None), *part)] += found * weight
+            weights[part] += weight
+        return (total / weights).astype(np.float16)
+
+    @torch.inference_mode()
+    def _both_ways(self, scan: RegionBatch) -> NamedGrids:
+        """The mean of the patient's and the mirrored patient's answer, so that sides follow from places."""
+        straight = signed_logits(self._network(_laid_out(scan)))
+        mirrored = signed_logits(self._network(_laid_out(_turned_round(scan)))).flip(2)
+        return ((straight + mirrored[:, mirrored_numbers(self.names)]) / 2)[0].numpy()
+
+
+def _laid_out(scan: RegionBatch) -> RegionBatch:
+    return scan.contiguous(memory_format=torch.channels_last_3d)
+
+
+def _turned_round(scan: RegionBatch) -> RegionBatch:
+    """The mirrored patient: the picture, and how far a place is to the right."""
+    mirrored = scan.flip(2)
+    mirrored[:, _BESIDE] *= -1
+    return mirrored
+
+
+def _parts(shape: tuple[int, ...]) -> list[tuple[slice, slice, slice]]:
+    starts = []
+    for size, most in zip(shape, _PART_CELLS, strict=True):
+        count = 1 if size <= most else math.ceil((size - _OVERLAP_CELLS) / (most - _OVERLAP_CELLS))
+        starts.append([round(at) for at in np.linspace(0, max(0, size - most), count)])
+    wide, deep, high = _PART_CELLS
+    return [
+        (slice(i, i + wide), slice(j, j + deep), slice(k, k + high))
+        for i in starts[0]
+        for j in starts[1]
+        for k in starts[2]
+    ]
+
+
+def _tapered(shape: tuple[int, ...]) -> np.ndarray:
+    """Weights that fall towards a part's edges, so that parts join without a step."""
+    ramps = [np.minimum(np.arange(size) + 1, size - np.arange(size)).clip(max=16) / 16 for size in shape]
+    return np.einsum("i,j,k->ijk", *ramps).astype(np.float32)
+
+
+def _region(logits: np.ndarray, grid: RegionGrid) -> RegionMap:
+    clipped = logits.astype(np.float32).clip(-30, 30)
+    share = 1 / (1 + np.exp(-clipped))
+    sure_ml = float(share[share > 0.5].sum()) * GRID_MM**3 / 1000
+    confidence = float(share.max()) * min(1.0, sure_ml / _SURE_ML)
+    return RegionMap(clipped, grid.affine, confidence)
