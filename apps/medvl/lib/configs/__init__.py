@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lib.configs.serving import OnceLoaded, current_card, serving_card, serving_predictor
+from lib.configs.text import build_locator, by_name_tasks, named_segmenter, served_names
 from lib.errors import MedVLError, WeightsError
 from lib.infers.base import MedVLTask
 from lib.infers.images import ImageReader
@@ -12,13 +13,22 @@ from lib.infers.interactive import InteractiveTask, Segments
 from lib.labels import load_labels
 from lib.model.config import Backbone, load_segmenter_config
 from lib.model.weights import find_entry
+from lib.predict.named import SegmentsByName
 from lib.predict.session import InteractionStore
 from lib.response import ModelCard
 from lib.settings import Settings
 from lib.trainers.classes import read_classes
 from lib.trainers.medvl import TRAINER, MedVLTrainer, trainer_folder
 
-__all__ = ["INTERACTIVE", "OnceLoaded", "build_tasks", "build_trainers", "interactive_task", "label_names"]
+__all__ = [
+    "INTERACTIVE",
+    "OnceLoaded",
+    "build_locator",
+    "build_tasks",
+    "build_trainers",
+    "interactive_task",
+    "label_names",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +51,16 @@ def build_tasks(settings: Settings, image_roots: Callable[[], Iterable[Path]]) -
     except WeightsError as error:
         logger.error("no model is offered: %s", error)  # noqa: TRY400 - the sentence says it all
         return {}
-    predictor = serving_predictor(settings)
-    return {
-        INTERACTIVE: interactive_task(
-            settings, image_roots, predictor, card, lambda: current_card(settings, card)
-        )
+    predictor, current = serving_predictor(settings), lambda: current_card(settings, card)
+    images = ImageReader(image_roots, settings.volume_cache_mb * _MEGABYTE)
+    locator = build_locator(settings)
+    by_name = None if locator is None else named_segmenter(locator, predictor)
+    tasks: dict[str, MedVLTask] = {
+        INTERACTIVE: interactive_task(settings, images, predictor, card, current, by_name)
     }
+    if locator is not None and by_name is not None:
+        tasks |= by_name_tasks(by_name, served_names(locator), images, current)
+    return tasks
 
 
 def build_trainers(settings: Settings) -> dict[str, MedVLTrainer]:
@@ -64,23 +78,29 @@ def build_trainers(settings: Settings) -> dict[str, MedVLTrainer]:
 
 def interactive_task(
     settings: Settings,
-    image_roots: Callable[[], Iterable[Path]],
+    image_roots: Callable[[], Iterable[Path]] | ImageReader,
     predictor: Callable[[], Segments],
     card: ModelCard,
     current: Callable[[], ModelCard] | None = None,
+    by_name: Callable[[], SegmentsByName] | None = None,
 ) -> InteractiveTask:
     """The interactive model around any segmenter.
 
     Args:
         settings: the operator's.
-        image_roots: folders that images may come from.
+        image_roots: folders that images may come from, or what reads images.
         predictor: gives the segmenter.
         card: what clients are told about it.
         current: the same, as it is now, where it may change.
+        by_name: finds what a text asks for; None where no weights can.
     """
     return InteractiveTask(
         predictor=predictor,
-        images=ImageReader(image_roots, settings.volume_cache_mb * _MEGABYTE),
+        images=(
+            image_roots
+            if isinstance(image_roots, ImageReader)
+            else ImageReader(image_roots, settings.volume_cache_mb * _MEGABYTE)
+        ),
         interactions=InteractionStore(
             settings.interaction_cache_mb * _MEGABYTE, settings.session_minutes * 60
         ),
@@ -88,6 +108,7 @@ def interactive_task(
         model=current or (lambda: card),
         labels=load_labels(INTERACTIVE),
         learnt=lambda: read_classes(trainer_folder(settings)),
+        by_name=by_name,
     )
 
 

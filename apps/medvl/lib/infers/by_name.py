@@ -56,7 +56,7 @@ class ByNameTask(MedVLTask):
         name: of the model in /info/.
         by_name: finds structures; loaded with the first request.
         images: reads scans.
-        model: what clients are told about the weights.
+        model: what clients are told about the weights that serve now.
         names: structures that the weights know, the labels of /info/.
         description: for /info/.
         config: options as viewers show them.
@@ -67,7 +67,7 @@ class ByNameTask(MedVLTask):
         name: str,
         by_name: Callable[[], SegmentsByName],
         images: ImageReader,
-        model: ModelCard,
+        model: Callable[[], ModelCard],
         names: tuple[str, ...],
         description: str,
         config: dict[str, Any],
@@ -88,6 +88,11 @@ class ByNameTask(MedVLTask):
     def is_valid(self) -> bool:
         """Always: the task is made only when its weights have been verified."""
         return True
+
+    @property
+    def model_card(self) -> ModelCard:
+        """What draws if a request comes now."""
+        return self._model()
 
     def run(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
         """From the request to the label map's file and the JSON document beside it.
@@ -113,7 +118,7 @@ class ByNameTask(MedVLTask):
         findings = [
             finding | {"index": mask.labels[finding["label"]]} for finding in drawn.document["findings"]
         ]
-        card = describe_mask(self._name, mask, self._model, seconds, {})
+        card = describe_mask(self._name, mask, self._model(), seconds, {})
         return str(path), card | drawn.document | {"findings": findings}
 
     def _drawn(self, wanted: SegmentRequest, volume: Volume) -> _Drawn:

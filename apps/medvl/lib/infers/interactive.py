@@ -10,11 +10,15 @@ from monailabel.interfaces.tasks.infer_v2 import InferType
 
 from lib.errors import PromptError
 from lib.infers.base import REQUEST_ID, MedVLTask
+from lib.infers.by_name import describe_answer
 from lib.infers.images import ImageReader, with_uploaded_label
 from lib.infers.prompts import options_from_request, prompts_from_request
+from lib.infers.text_prompt import nothing_drawn, says_where, with_text
 from lib.labels import Label
 from lib.mask import Mask, merge_objects
+from lib.predict.named import SegmentsByName
 from lib.predict.propagate import Propagation
+from lib.predict.referring import TextAnswer, answer_text
 from lib.predict.segment import Segmentation, SegmentOptions
 from lib.predict.session import InteractionKey, InteractionStore
 from lib.prompt import Prompt
@@ -22,7 +26,7 @@ from lib.request import AUTO, AXES, SegmentRequest, parse_request
 from lib.response import ModelCard, describe_mask, result_suffix, write_result
 from lib.settings import Settings
 from lib.transforms.intensity import WINDOW_NAMES
-from lib.volume import Volume
+from lib.volume import Modality, Volume
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +70,10 @@ class InteractiveTask(MedVLTask):
         model: what clients are told about the weights that serve now.
         labels: offered in viewers; users may draw under any other name.
         learnt: further names that annotators have used, offered after them.
+        by_name: finds what a text asks for; None where no weights can.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it is made of
         self,
         predictor: Callable[[], Segments],
         images: ImageReader,
@@ -77,6 +82,7 @@ class InteractiveTask(MedVLTask):
         model: Callable[[], ModelCard],
         labels: tuple[Label, ...],
         learnt: Callable[[], list[str]] = list,
+        by_name: Callable[[], SegmentsByName] | None = None,
     ) -> None:
         super().__init__(
             type=InferType.DEEPGROW,
@@ -91,6 +97,7 @@ class InteractiveTask(MedVLTask):
         self._settings = settings
         self._model = model
         self._learnt = learnt
+        self._by_name = by_name
 
     def info(self) -> dict[str, Any]:
         """As MONAI Label's, with the labels that are offered now, numbered from 1 without gaps."""
@@ -106,6 +113,10 @@ class InteractiveTask(MedVLTask):
         """What draws if a request comes now."""
         return self._model()
 
+    def segmenter(self) -> Segments:
+        """What draws; loaded if nothing has been drawn yet."""
+        return self._predictor()
+
     def run(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
         """From the request to the mask's file and the JSON document beside it.
 
@@ -117,7 +128,8 @@ class InteractiveTask(MedVLTask):
         wanted = parse_request(with_uploaded_label(request))
         volume = self._images.read(wanted.image)
         now_s = timed.step("pre", now_s)
-        segmentation = self._undone(wanted, volume) if wanted.undo else self._segment(wanted, volume)
+        answer = None if wanted.undo else self._answer(wanted, volume)
+        segmentation = self._undone(wanted, volume) if wanted.undo else self._segment(wanted, volume, answer)
         now_s = timed.step("infer", now_s)
         suffix = result_suffix(wanted.suffix, wanted.image)
         path = write_result(segmentation.mask, suffix, compress=wanted.compress)
@@ -127,13 +139,21 @@ class InteractiveTask(MedVLTask):
         if segmentation.weights_sha256:  # a version may have been published while these were drawing
             model = replace(model, weights_sha256=segmentation.weights_sha256)
         card = describe_mask("interactive", segmentation.mask, model, timed.seconds, segmentation.key_slices)
-        return str(path), card | {"steps": segmentation.seconds}
+        said = {} if answer is None else describe_answer(answer, volume)
+        return str(path), card | {"steps": segmentation.seconds} | said
 
-    def _segment(self, wanted: SegmentRequest, volume: Volume) -> Segmentation:
+    def _answer(self, wanted: SegmentRequest, volume: Volume) -> TextAnswer | None:
+        """What the text finds, for the one object that is drawn; None where nothing finds by text."""
+        is_one = len(wanted.objects) == 1 and volume.modality is Modality.CT
+        if self._by_name is None or not wanted.text or not is_one:
+            return None
+        return answer_text(wanted.text, volume, self._by_name())
+
+    def _segment(self, wanted: SegmentRequest, volume: Volume, answer: TextAnswer | None) -> Segmentation:
         prompts = prompts_from_request(wanted, volume)
         options = options_from_request(wanted, volume, self._settings)
         if wanted.user is None:
-            return self._predictor().segment(volume, prompts, options)
+            return self._drawn(volume, prompts, options, answer)
         keys = {name: _key(wanted.user, volume, name, options) for name in prompts}
         if wanted.reset_state:
             for key in keys.values():
@@ -142,10 +162,22 @@ class InteractiveTask(MedVLTask):
             name: replace(prompt, earlier=self._interactions.earlier(keys[name], prompt))
             for name, prompt in prompts.items()
         }
-        segmentation = self._predictor().segment(volume, corrected, options)
+        segmentation = self._drawn(volume, corrected, options, answer)
         for name, prompt in prompts.items():
             self._interactions.remember(keys[name], prompt, segmentation.mask.of(name))
         return segmentation
+
+    def _drawn(
+        self,
+        volume: Volume,
+        prompts: Mapping[str, Prompt],
+        options: SegmentOptions,
+        answer: TextAnswer | None,
+    ) -> Segmentation:
+        known = prompts if answer is None else with_text(prompts, answer, volume)
+        if answer is not None and not any(map(says_where, known.values())):
+            return nothing_drawn(known, volume)
+        return self._predictor().segment(volume, known, options)
 
     def _undone(self, wanted: SegmentRequest, volume: Volume) -> Segmentation:
         options = options_from_request(wanted, volume, self._settings)

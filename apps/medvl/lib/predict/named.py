@@ -119,7 +119,7 @@ class NamedSegmenter:
     @property
     def names(self) -> tuple[str, ...]:
         """What is located, then what only rules find."""
-        return (*self.locator.names, *(name for name in BY_RULE if name not in self.locator.names))
+        return served_names(self.locator)
 
     @property
     def identity(self) -> str:
@@ -197,6 +197,11 @@ class NamedSegmenter:
 
     def _by_rule(self, volume: Volume) -> Mapping[str, CroppedMask]:
         return self.rules.get(volume.digest, lambda: _HeldMasks(_rule_masks(volume))).masks
+
+
+def served_names(locator: LocatesRegions) -> tuple[str, ...]:
+    """What a locator knows, then what only rules find."""
+    return (*locator.names, *(name for name in BY_RULE if name not in locator.names))
 
 
 def _rule_masks(volume: Volume) -> dict[str, CroppedMask]:

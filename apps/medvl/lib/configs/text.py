@@ -1,0 +1,75 @@
+"""What segments by name and sentence, where there are weights that find structures."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from lib.errors import ConfigError
+from lib.infers.base import MedVLTask
+from lib.infers.by_name import (
+    REFERRING_DESCRIPTION,
+    SEMANTIC_DESCRIPTION,
+    ReferringTask,
+    SemanticTask,
+)
+from lib.infers.images import ImageReader
+from lib.infers.interactive import Segments
+from lib.predict.named import NamedSegmenter, SegmentsByName, served_names
+from lib.predict.regions import LocatesRegions
+from lib.predict.segment import Predictor
+from lib.response import ModelCard
+from lib.settings import Settings
+
+__all__ = ["REFERRING", "SEMANTIC", "build_locator", "by_name_tasks", "named_segmenter", "served_names"]
+
+SEMANTIC, REFERRING = "semantic", "referring"
+
+
+def build_locator(settings: Settings) -> LocatesRegions | None:  # noqa: ARG001 - no weights find structures yet
+    """What finds structures; None where its weights are not there."""
+    return None
+
+
+def named_segmenter(
+    locator: LocatesRegions, predictor: Callable[[], Segments]
+) -> Callable[[], SegmentsByName]:
+    """What segments by name, always with the segmenter that serves now.
+
+    Args:
+        locator: finds structures.
+        predictor: gives the segmenter.
+    """
+    first: list[NamedSegmenter] = []
+
+    def current() -> SegmentsByName:
+        segmenter = predictor()
+        if not isinstance(segmenter, Predictor):
+            raise ConfigError("Structures are drawn by MedVL's own segmenter; this server has another one.")
+        if not first:
+            first.append(NamedSegmenter(segmenter, locator))
+        return replace(first[0], predictor=segmenter)  # what rules found stays
+
+    return current
+
+
+def by_name_tasks(
+    by_name: Callable[[], SegmentsByName],
+    names: tuple[str, ...],
+    images: ImageReader,
+    model: Callable[[], ModelCard],
+) -> dict[str, MedVLTask]:
+    """The models semantic and referring.
+
+    Args:
+        by_name: finds structures.
+        names: that it knows, known before it is loaded.
+        images: reads scans.
+        model: what clients are told about the weights that serve now.
+    """
+    return {
+        SEMANTIC: SemanticTask(
+            SEMANTIC, by_name, images, model, names, SEMANTIC_DESCRIPTION, {"structures": ""}
+        ),
+        REFERRING: ReferringTask(
+            REFERRING, by_name, images, model, names, REFERRING_DESCRIPTION, {"text": ""}
+        ),
+    }
