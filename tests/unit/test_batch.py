@@ -3,6 +3,7 @@
 import json
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -174,7 +175,7 @@ def job(datastore, tmp_path, **request):
 
     def infer(asked, _):
         options = {key: value for key, value in asked.items() if key not in {"model", "image"}}
-        drawn = model(asked["image"], options)
+        drawn = model(Path(asked["image"]).name.removesuffix(".nii.gz"), options)
         return {"file": str(drawn.file), "params": drawn.document}
 
     task = StudiesBatch({"semantic": "a" * 64}.__getitem__)

@@ -53,7 +53,7 @@ def test_a_revoked_token_opens_nothing_for_a_server_that_runs(store, tmp_path):
 
 
 def test_an_expired_token_opens_nothing(store, monkeypatch):
-    _, token = store.create("Ann", Role.USER, days=2)
+    _, token = store.create("Ann", Role.USER, days=2.0)
     now = tokens.time.time()
     assert store.identify(token) is not None
     monkeypatch.setattr(tokens.time, "time", lambda: now + 2 * 86_400 + 1)
@@ -95,7 +95,7 @@ def test_a_name_that_would_spoil_the_log_is_refused(store, name):
         store.create(name, Role.USER)
 
 
-@pytest.mark.parametrize("days", [0, -1, float("nan"), 1e9])
+@pytest.mark.parametrize("days", [0.0, -1.0, float("nan"), 1e9])
 def test_a_time_that_is_over_at_once_is_refused(store, days):
     with pytest.raises(InputError, match="days"):
         store.create("Ann", Role.USER, days)

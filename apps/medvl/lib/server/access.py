@@ -53,13 +53,13 @@ class Lock:
             await send({"type": "websocket.close", "code": 1008})
             return
         try:
-            identity = await run_in_threadpool(self._admitted, scope)
+            identity = await self._admitted(scope)
         except MedVLError as error:
             await _refusal(error)(scope, receive, send)
             return
         await self._app({**scope, IDENTITY: identity}, receive, send)
 
-    def _admitted(self, scope: Scope) -> Identity:
+    async def _admitted(self, scope: Scope) -> Identity:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
         if method not in READING:
             self._check_origin(headers)
@@ -68,7 +68,7 @@ class Lock:
         role = needed_role(method, path)
         if role is None:
             return Identity("nobody", Role.USER)
-        identity = self._identify(_token(headers))
+        identity = await run_in_threadpool(self._identify, _token(headers))
         identity.require(role, f"{method} {path[:60]}")
         return identity
 

@@ -135,10 +135,10 @@ def run_batch(
 def run_case(image_id: str, order: BatchOrder, datastore: Datastore, draw: Draw) -> CaseReport:
     """One study; whatever goes wrong is in the report."""
     started_s = time.perf_counter()
-    earlier = standing(image_id, order, datastore)
-    if earlier is not None:
-        return earlier
     try:
+        earlier = standing(image_id, order, datastore)
+        if earlier is not None:
+            return earlier
         keep(image_id, order, datastore, draw(image_id, order.options_of(image_id)))
         report = CaseReport(image_id, CaseState.DONE, "", time.perf_counter() - started_s)
     except Exception as error:  # noqa: BLE001 - the next case may be better
@@ -183,12 +183,11 @@ def keep(image_id: str, order: BatchOrder, datastore: Datastore, drawn: Drawn) -
 
 def note_failure(report: CaseReport, datastore: Datastore) -> None:
     """Say at the image why the last run has failed on it, or that it has not any more."""
-    before = datastore.get_image_info(report.image_id).get(FAILURE, "")
-    if report.detail == before:
-        return
     try:
-        datastore.update_image_info(report.image_id, {FAILURE: report.detail})
-    except Exception:  # noqa: BLE001 - a folder that cannot be written fails the case itself
+        before = datastore.get_image_info(report.image_id).get(FAILURE, "")
+        if report.detail != before:
+            datastore.update_image_info(report.image_id, {FAILURE: report.detail})
+    except Exception:  # noqa: BLE001 - the report has it too
         logger.warning("the note about a failed case could not be kept")
 
 

@@ -73,7 +73,8 @@ class StudiesBatch(BatchInferTask):  # type: ignore[misc] # MONAI Label is untyp
         workers = max(1, _whole(request, "max_workers", 1, _MAX_WORKERS))
 
         def draw(image_id: str, options: dict[str, Any]) -> Drawn:
-            answer = infer({**options, "model": order.model, "image": image_id}, datastore)
+            image = datastore.get_image_uri(image_id)  # an id could also be a path below the working folder
+            answer = infer({**options, "model": order.model, "image": image}, datastore)
             return Drawn(Path(answer["file"]) if answer.get("file") else None, answer["params"])
 
         reports = []

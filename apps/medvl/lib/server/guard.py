@@ -54,9 +54,13 @@ async def check_job(request: Request) -> None:
         InputError: a name that leads elsewhere.
         RequestError: an option that only the operator may set, or JSON nested too deeply.
     """
-    if request.method != "POST" or "json" not in request.headers.get("content-type", ""):
+    if request.method != "POST" or "form" in request.headers.get("content-type", ""):
         return
-    for key, value in _options(json.loads(await request.body() or b"null"), _MAX_DEPTH):
+    try:  # whatever its type is said to be, as FastAPI may read it as JSON
+        document = json.loads(await request.body() or b"null")
+    except (ValueError, RecursionError):  # no JSON that FastAPI would read
+        return
+    for key, value in _options(document, _MAX_DEPTH):
         if key in _OPERATORS_KEYS and value not in ("", None) and not _is_harmless(key, value):
             raise RequestError(f"The option {key!r} is the operator's; leave it out.")
         if key in _JOB_NAMES:

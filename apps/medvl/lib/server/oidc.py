@@ -129,8 +129,8 @@ class OidcVerifier:
         return claims
 
     def _check_audience(self, claims: dict[str, Any]) -> None:
-        audience = claims.get("aud", [])
-        named = [audience] if isinstance(audience, str) else list(audience)
+        audience = claims.get("aud")
+        named = audience if isinstance(audience, list) else [audience]
         if self.realm.client_id not in [*named, claims.get("azp")]:  # Keycloak names the client in azp only
             raise UnauthorizedError(
                 "The token is meant for another program; get one from the identity provider for the client "
