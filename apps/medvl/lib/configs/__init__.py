@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from lib.configs.serving import OnceLoaded, current_card, serving_card, serving_predictor
+from lib.configs.serving import CurrentCard, OnceLoaded, serving_card, serving_predictor
 from lib.configs.text import build_locator, by_name_tasks, named_segmenter, served_names
 from lib.errors import MedVLError, WeightsError
 from lib.infers.base import MedVLTask
@@ -51,7 +51,7 @@ def build_tasks(settings: Settings, image_roots: Callable[[], Iterable[Path]]) -
     except WeightsError as error:
         logger.error("no model is offered: %s", error)  # noqa: TRY400 - the sentence says it all
         return {}
-    predictor, current = serving_predictor(settings), lambda: current_card(settings, card)
+    predictor, current = serving_predictor(settings), CurrentCard(settings, card)
     images = ImageReader(image_roots, settings.volume_cache_mb * _MEGABYTE)
     locator = build_locator(settings)
     by_name = None if locator is None else named_segmenter(locator, predictor)

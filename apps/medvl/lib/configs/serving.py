@@ -109,12 +109,36 @@ def serving_card(settings: Settings) -> ModelCard:
     return ModelCard(settings.weights, serving_sha256(settings.weights, settings.weights_dir))
 
 
-def current_card(settings: Settings, at_start: ModelCard) -> ModelCard:
-    """The card of the weights that serve now; that of the start where files were altered since then."""
+class CurrentCard:
+    """What clients are told about the weights that serve now; cheap to ask.
+
+    Args:
+        settings: the operator's.
+        at_start: the card so far; it stays where files were altered since then.
+    """
+
+    def __init__(self, settings: Settings, at_start: ModelCard) -> None:
+        self._settings = settings
+        self._card = at_start
+        self._number = _number_of(settings)
+
+    def __call__(self) -> ModelCard:
+        """The card."""
+        number = _number_of(self._settings)
+        if number != self._number:
+            try:
+                self._card = serving_card(self._settings)
+            except MedVLError:
+                return self._card
+            self._number = number
+        return self._card
+
+
+def _number_of(settings: Settings) -> int:
     try:
-        return serving_card(settings)
+        return serving_number(settings.weights, settings.weights_dir)
     except MedVLError:
-        return at_start
+        return -1
 
 
 def _load(settings: Settings) -> Segments:

@@ -7,7 +7,7 @@ not list is unknown: only objects that it lists are asked for, and only against 
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -26,6 +26,7 @@ from lib.model.engine import EngineChoice, make_engine
 from lib.model.publish import ServingTensors, read_serving
 from lib.model.volume_segmenter import VolumeSegmenter
 from lib.model.weights import CheckpointFormat
+from lib.predict.embedding_files import EmbeddingFiles, FileBackedEngine
 from lib.predict.scan import EmbeddingCache
 from lib.predict.segment import Predictor
 from lib.train.adapt_config import AdaptConfig
@@ -113,6 +114,7 @@ class AdaptRun:
         views: folder for embeddings of labelled slices, which runs share.
         device: a torch device.
         budget_s: seconds of training after which the best so far comes out; None for no bound.
+        embeddings: files of slice embeddings that server and runs share; None: none are kept.
     """
 
     weights: str
@@ -121,6 +123,7 @@ class AdaptRun:
     views: Path
     device: str = "cpu"
     budget_s: float | None = None
+    embeddings: EmbeddingFiles | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +202,8 @@ class _Parts:
                 "slice can (TinyViT); serve medvl-lite."
             )
         engine = make_engine(EngineChoice.AUTO, sam2.to(run.device), config)
+        if run.embeddings is not None:
+            engine = FileBackedEngine(engine, run.embeddings, serving.encoder_sha256)
         device = torch.device(run.device)
         segmenter = VolumeSegmenter(
             sam2, config, serving.sha256, device, engine, encoder_sha256=serving.encoder_sha256
@@ -251,14 +256,14 @@ class _Lesson:
         self._folder = run.folder
         self._watcher = watcher
 
-    def finish_epoch(self, step: int, losses: object) -> None:
+    def finish_epoch(self, step: int, losses: Mapping[str, float]) -> None:
         """Judge the epoch that ends with this step, and keep its parameters if they are the best."""
         number = step // self._config.steps_per_epoch
         rounded = {name: value.half() for name, value in self._part.average.items()}
         score = self._judge.score(rounded)
         # a run that was killed after its last checkpoint does this epoch again
         known = [epoch for epoch in self._progress.epochs if epoch.number < number]
-        self._progress.epochs = [*known, Epoch(number, score, dict(losses))]  # type: ignore[call-overload]
+        self._progress.epochs = [*known, Epoch(number, score, dict(losses))]
         if self._progress.best_epoch == number:
             contiguous = {name: value.cpu().contiguous() for name, value in rounded.items()}
             write_atomically(self._folder / _BEST.format(number), save(contiguous))

@@ -13,8 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
 from lib.atomic import write_atomically
 from lib.train.adapt import Progress
 
@@ -42,6 +40,8 @@ class RunLog:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - a second, and only for training
+
         self._board = SummaryWriter(str(self.folder / "logs" / self.name))
         self._tracker = _mlflow()
         self._stats = {

@@ -50,7 +50,8 @@ def labelled_cases(datastore: Datastore, label_tag: str = FINAL) -> LabelledCase
         datastore: any of MONAI Label's.
         label_tag: of the labels.
     """
-    cases, names = [], dict[str, None]()
+    cases: list[PatientCase] = []
+    names: dict[str, None] = {}
     for image_id in sorted(datastore.get_labeled_images()):
         image, reference = datastore.get_image_uri(image_id), datastore.get_label_uri(image_id, label_tag)
         if not image or not reference:

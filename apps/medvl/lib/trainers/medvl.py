@@ -1,4 +1,4 @@
-"""The trainer `medvl`: the model learns from annotators' labels, and serves what it learnt if it is better."""
+"""The trainer `medvl`: the model learns from labels, and what it learnt serves if that is better."""
 
 import hashlib
 import json
@@ -21,6 +21,7 @@ from lib.errors import CapacityError, InputError, MedVLError
 from lib.labels import load_labels
 from lib.model.publish import publish
 from lib.model.versions import serving_sha256
+from lib.predict.embedding_files import EmbeddingFiles
 from lib.settings import Settings
 from lib.train.adapt import Adapted, AdaptRun, Progress, adapt, is_better
 from lib.train.patients import PatientSplit, split_patients
@@ -42,6 +43,8 @@ _OWN_PROCESS = "local_rank"
 _NICENESS = 10
 """Of that process, so that annotators' requests go first."""
 _RETRY_S = 60
+_EMBEDDINGS_MB = 2048
+"""Of slice embeddings on disk for later trainings, where the server keeps none."""
 
 
 def trainer_folder(settings: Settings) -> Path:
@@ -60,14 +63,15 @@ class MedVLTrainer(TrainTask):  # type: ignore[misc] # MONAI Label is untyped
         super().__init__(DESCRIPTION)
         self._settings = settings
         self._folder = trainer_folder(settings)
+        self._config = viewer_config(settings)
 
     def config(self) -> dict[str, Any]:
         """Options as viewers show them."""
-        return viewer_config(self._settings)
+        return dict(self._config)
 
     def stats(self) -> dict[str, Any]:
         """How the running training goes, or the last one went."""
-        return read_stats(self._folder, int(self.config()["max_epochs"]))
+        return read_stats(self._folder, int(self._config["max_epochs"]))
 
     def check(self, request: Mapping[str, Any], datastore: Datastore) -> None:
         """Say at once why a training could not run.
@@ -80,8 +84,8 @@ class MedVLTrainer(TrainTask):  # type: ignore[misc] # MONAI Label is untyped
         if count < 2:
             raise InputError(
                 "Training needs final labels of scans of at least 2 patients, one of whom is held out to "
-                f"judge by; {count or 'no'} scan{' has' if count == 1 else 's have'} one. Label scans and save "
-                "them, then train."
+                f"judge by; {count or 'no'} scan{' has' if count == 1 else 's have'} one. Label scans and "
+                "save them, then train."
             )
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
@@ -165,7 +169,14 @@ class MedVLTrainer(TrainTask):  # type: ignore[misc] # MONAI Label is untyped
             views=self._folder / "views",
             device=options.device,
             budget_s=options.budget_s,
+            embeddings=self._embeddings(),
         )
+
+    def _embeddings(self) -> EmbeddingFiles:
+        """Those of the server, where it keeps any."""
+        megabytes = self._settings.embedding_disk_mb
+        folder = self._settings.weights_dir if megabytes else self._folder
+        return EmbeddingFiles(folder / "embeddings", (megabytes or _EMBEDDINGS_MB) * 2**20)
 
 
 @dataclass
