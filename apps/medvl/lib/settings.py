@@ -86,6 +86,10 @@ class Settings:
         token_file: where `medvl token` keeps the hashes of tokens.
         max_upload_mb: size of a request, in megabytes; a larger one is refused with 413.
         max_requests: requests of any kind at the same time; one more is refused with 503.
+        reservation_minutes: idle minutes after which a scan that was offered to an annotator is offered to
+            others again.
+        background_scoring: whether scans are scored for active learning while no user needs the server: true
+            or false.
     """
 
     weights: str = dataclasses.field(default_factory=default_name)
@@ -108,6 +112,8 @@ class Settings:
     token_file: Path = DEFAULT_TOKEN_FILE
     max_upload_mb: int = 2048
     max_requests: int = 128
+    reservation_minutes: float = 60.0
+    background_scoring: bool = True
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
@@ -131,6 +137,7 @@ _LEAST = {
     "queue_limit": 0,
     "max_upload_mb": 1,
     "max_requests": 1,
+    "reservation_minutes": 1,
 }
 
 
@@ -163,6 +170,12 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(text)
     return number
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise ValueError(text)
+    return text.lower() == "true"
 
 
 def _device(text: str) -> str:
@@ -201,11 +214,14 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "token_file": _path,
     "max_upload_mb": int,
     "max_requests": int,
+    "reservation_minutes": _finite,
+    "background_scoring": _switch,
 }
 _DESCRIPTIONS: dict[Callable[[str], Any], str] = {
     int: "a whole number",
     _finite: "a number",
     _device: "cpu, cuda or cuda:N",
+    _switch: "true or false",
     EngineChoice: f"one of {[choice.value for choice in EngineChoice]}",
     Propagation: f"one of {[kind.value for kind in Propagation]}",
     Access: f"one of {[kind.value for kind in Access]}",

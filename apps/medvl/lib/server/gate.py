@@ -2,6 +2,8 @@
 
 import asyncio
 import contextvars
+import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -22,6 +24,7 @@ class InferenceGate:
     def __init__(self, max_running: int, queue_limit: int) -> None:
         self._capacity = max_running + queue_limit
         self._accepted = 0
+        self._last_s = -math.inf
         self._pool = ThreadPoolExecutor(max_running, thread_name_prefix="inference")
 
     async def run(self, job: Callable[[], _Result]) -> _Result:
@@ -40,6 +43,11 @@ class InferenceGate:
             return await asyncio.get_running_loop().run_in_executor(self._pool, context.run, job)
         finally:
             self._accepted -= 1
+            self._last_s = time.monotonic()
+
+    def is_busy(self, quiet_s: float) -> bool:
+        """Whether a job runs or waits, or ended less than so many seconds ago: its user may ask again."""
+        return self._accepted > 0 or time.monotonic() - self._last_s < quiet_s
 
     def close(self) -> None:
         """Take no more jobs; those that wait are dropped."""

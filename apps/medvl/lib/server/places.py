@@ -9,12 +9,13 @@ from monailabel.interfaces.datastore import Datastore
 
 from lib.configs import APP_VERSION
 from lib.server.archive import Archive
-from lib.server.datastore import StudiesDatastore
+from lib.server.datastore import CONVERTED_FOLDER, StudiesDatastore
 from lib.server.dicomweb import DicomWebStudies
 from lib.server.sessions import ImageSessions
 from lib.settings import Settings
 
 DEFAULT_SESSIONS = Path.home() / ".cache" / "medvl" / "sessions"
+DEFAULT_STATE = Path.home() / ".cache" / "medvl" / "annotation"
 DEFAULT_COPIES = Path.home() / ".cache" / "medvl" / "dicomweb"
 _OTHER_REMOTES = ("xnat", "dsa")
 """Kinds of server, by MONAI Label's setting, that its own clients speak with."""
@@ -61,3 +62,15 @@ def image_folders(datastore: Datastore, sessions: ImageSessions | None) -> list[
     if isinstance(datastore, LocalDatastore):  # MONAI Label's copies of what a DICOMweb server holds
         return [Path(datastore._datastore_path), *folders]
     return folders
+
+
+def state_folder(datastore: Datastore, studies: str) -> Path:
+    """Where scores and reservations are kept: beside the studies, or in the user's cache.
+
+    Args:
+        datastore: of the studies.
+        studies: as the operator gave it.
+    """
+    if isinstance(datastore, StudiesDatastore):
+        return datastore.folder / CONVERTED_FOLDER
+    return DEFAULT_STATE / hashlib.blake2b(studies.encode(), digest_size=8).hexdigest()
