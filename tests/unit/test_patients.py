@@ -42,8 +42,8 @@ def test_a_patient_stays_on_its_side_as_others_come():
     first = [case(f"{number}", f"p{number}") for number in range(20)]
     more = [case(f"{number}", f"p{number}") for number in range(200)]
     before, after = split_patients(first, 0.25), split_patients(more, 0.25)
-    assert set(before.train) <= set(after.train)
-    assert set(before.validation) <= set(after.validation)
+    assert all(one in after.train for one in before.train)
+    assert all(one in after.validation for one in before.validation)
     assert 0.15 < len(after.validation) / 200 < 0.35
 
 
