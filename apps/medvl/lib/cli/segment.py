@@ -8,13 +8,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lib.configs.text import load_by_name
 from lib.errors import PromptError, VolumeError
 from lib.formats import read_volume, write_mask
+from lib.infers.text_prompt import says_where, with_text
 from lib.predict import load_predictor
+from lib.predict.cropped import painted
 from lib.predict.propagate import Propagation
+from lib.predict.referring import TextAnswer, answer_text
 from lib.predict.segment import Segmentation, SegmentOptions
 from lib.prompt import Prompt, box_from_voxels, clicks_from_voxels
-from lib.request import RESULT_SUFFIXES
+from lib.request import DEFAULT_LABEL, RESULT_SUFFIXES
 from lib.response import result_suffix
 from lib.settings import Settings
 from lib.volume import Volume
@@ -28,7 +32,9 @@ app = typer.Typer(add_completion=False)
 def segment(  # noqa: PLR0913, PLR0917 - the command's own options
     image: Annotated[Path, typer.Argument(help="Scan or picture, or folder of a DICOM series.")],
     text: Annotated[str, typer.Option(help="A sentence or a name.")] = "",
-    label: Annotated[str, typer.Option(help="What the object is called in the result.")] = "object",
+    label: Annotated[
+        str, typer.Option(help="What the object is called in the result; alone, what to find.")
+    ] = DEFAULT_LABEL,
     point: Annotated[
         list[str] | None, typer.Option(metavar="I,J,K[,0]", help="A click on the object; off it with ,0.")
     ] = None,
@@ -46,21 +52,34 @@ def segment(  # noqa: PLR0913, PLR0917 - the command's own options
     window: Annotated[str | None, typer.Option(help="Intensity preset for CT.")] = None,
     weights: Annotated[str | None, typer.Option(help="See `medvl weights list`.")] = None,
 ) -> None:
-    """Draw one object in 3D and write its mask on the image's own grid."""
+    """Draw an object in 3D, or what a text names, and write the mask on the image's own grid."""
     settings = Settings() if weights is None else Settings(weights=weights)
     target = _checked_output(output or default_output(image))
     volume = read_volume(image)
-    prompt = make_prompt(point or [], box or [], text, volume)
+    words = text or ("" if point or box or label == DEFAULT_LABEL else label)
+    prompt = make_prompt(point or [], box or [], words, volume)
     predictor = load_predictor(
         settings.weights, settings.weights_dir, settings.device, settings.cache_mb * _MEGABYTE
     )
     options = SegmentOptions(axis=axis, propagation=propagation, window=window)
-    segmentation = predictor.segment(volume, {label: prompt}, options)
+    answer = answer_text(words, volume, load_by_name(settings, predictor)) if words else None
+    if answer is not None and not says_where(prompt):
+        segmentation = named(answer, volume)
+    else:
+        prompts = {label: prompt} if answer is None else with_text({label: prompt}, answer, volume)
+        segmentation = predictor.segment(volume, prompts, options)
     try:
         write_mask(segmentation.mask, target)
     except OSError as error:
         raise VolumeError(f"The mask cannot be written to {target}: {error.strerror}.") from error
     _show(segmentation, volume, target)
+    if answer is not None:
+        Console().print(answer.text, markup=False, highlight=False, soft_wrap=True)
+
+
+def named(answer: TextAnswer, volume: Volume) -> Segmentation:
+    """What a text found, as a label map with a value for each thing it asked for."""
+    return Segmentation(painted(answer.masks, volume.shape, volume.affine, answer.confidence), {}, {})
 
 
 def make_prompt(points: list[str], boxes: list[str], text: str, volume: Volume) -> Prompt:

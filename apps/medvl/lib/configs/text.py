@@ -1,9 +1,10 @@
 """What segments by name and sentence, where there are weights that find structures."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from lib.errors import ConfigError
+from lib.errors import ConfigError, WeightsError
 from lib.infers.base import MedVLTask
 from lib.infers.by_name import (
     REFERRING_DESCRIPTION,
@@ -13,20 +14,37 @@ from lib.infers.by_name import (
 )
 from lib.infers.images import ImageReader
 from lib.infers.interactive import Segments
+from lib.model.region_weights import REGION_WEIGHTS
 from lib.predict.named import NamedSegmenter, SegmentsByName, served_names
+from lib.predict.region_locator import load_locator
 from lib.predict.regions import LocatesRegions
 from lib.predict.segment import Predictor
 from lib.response import ModelCard
 from lib.settings import Settings
 
-__all__ = ["REFERRING", "SEMANTIC", "build_locator", "by_name_tasks", "named_segmenter", "served_names"]
+__all__ = [
+    "REFERRING",
+    "REGION_WEIGHTS",
+    "SEMANTIC",
+    "build_locator",
+    "by_name_tasks",
+    "load_by_name",
+    "named_segmenter",
+    "served_names",
+]
+
+logger = logging.getLogger(__name__)
 
 SEMANTIC, REFERRING = "semantic", "referring"
 
 
-def build_locator(settings: Settings) -> LocatesRegions | None:  # noqa: ARG001 - no weights find structures yet
-    """What finds structures; None where its weights are not there."""
-    return None
+def build_locator(settings: Settings) -> LocatesRegions | None:
+    """What finds structures; None where its weights are not there, or were altered."""
+    try:
+        return load_locator(REGION_WEIGHTS, settings.weights_dir)
+    except WeightsError as error:
+        logger.warning("structures are not found by name: %s", error)
+        return None
 
 
 def named_segmenter(
@@ -49,6 +67,21 @@ def named_segmenter(
         return replace(first[0], predictor=segmenter)  # what rules found stays
 
     return current
+
+
+def load_by_name(settings: Settings, predictor: Predictor) -> NamedSegmenter:
+    """What segments by name, without a server.
+
+    Raises:
+        WeightsError: the weights that find structures are not there.
+    """
+    locator = build_locator(settings)
+    if locator is None:
+        raise WeightsError(
+            f"Structures are found by name with the weights {REGION_WEIGHTS}, which are not installed; run "
+            f"`medvl weights fetch {REGION_WEIGHTS}`, or give a --point or a --box."
+        )
+    return NamedSegmenter(predictor, locator)
 
 
 def by_name_tasks(

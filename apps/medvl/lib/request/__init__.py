@@ -34,6 +34,7 @@ from lib.request.options import (
 __all__ = [
     "AUTO",
     "AXES",
+    "DEFAULT_LABEL",
     "MAX_PARAMS_BYTES",
     "OPTIONS",
     "RESULT_SUFFIXES",
