@@ -1,9 +1,9 @@
 """From region maps to masks on the scan's grid, all structures together, each slice embedded once.
 
 A map says where a structure is to a few millimetres. On every slice it becomes a box and a mask prompt
-(signed logits, aligned with the letter-boxed canvas), the decoder draws, and what lies far from the map is
-cut off. Where the network sees nothing certain the map itself stands. Thin slices are drawn a few
-millimetres apart and interpolated between.
+(signed logits, aligned with the letter-boxed canvas), the decoder draws, and draws once more from what it
+drew. What lies far from the map is cut off. Thin slices are drawn a few millimetres apart and interpolated
+between.
 """
 
 from collections.abc import Mapping
@@ -46,15 +46,15 @@ class DrawOptions:
     Attributes:
         how: what the decoder is given.
         step_mm: slices are drawn about so far apart.
-        least_iou: predicted overlap below which the map stands instead of what was drawn.
+        rounds: how often the decoder draws, each time from the box and mask that it drew before.
         reach_mm: so far from the map what was drawn counts.
         least_share: parts of an object smaller than this share of its largest part are dropped.
     """
 
     how: Drawing = Drawing.MASK
     step_mm: float = 3.0
-    least_iou: float = 0.5
-    reach_mm: float = 8.0
+    rounds: int = 2
+    reach_mm: float = 16.0
     least_share: float = 0.05
 
 
@@ -173,21 +173,25 @@ def _drawn(scan: EmbeddedScan, index: int, region: Tensor, options: DrawOptions)
     """What the network draws from a map (side, side) on a slice, and the overlap that it expects."""
     if options.how is Drawing.MAP:
         return region, 1.0
-    part, box_px = _part_and_box(scan, region)
-    window = part.window
     follows_masks = options.how is Drawing.MASK and scan.segmenter.config.knows(TrainedPrompt.MASK)
-    hint = torch.where(region > 0, MASK_LOGIT, -MASK_LOGIT)[None, None, *window].contiguous()
-    prompts = PartPrompts(part, box_px[None], hint if follows_masks else None)
+    drawn, iou = region, 0.0
+    for _ in range(options.rounds if follows_masks else 1):
+        drawn, iou = _drawn_once(scan, index, drawn, with_mask=follows_masks)
+        if not (drawn > 0).any():
+            break
+    return torch.where(_near(scan, region > 0, options.reach_mm), drawn, FAR_OUTSIDE), iou
+
+
+def _drawn_once(scan: EmbeddedScan, index: int, region: Tensor, *, with_mask: bool) -> tuple[Tensor, float]:
+    part, box_px = _part_and_box(scan, region)
+    hint = torch.where(region > 0, MASK_LOGIT, -MASK_LOGIT)[None, None, *part.window].contiguous()
+    prompts = PartPrompts(part, box_px[None], hint if with_mask else None)
     embedding = scan.embedding(index)
     with scan.gate.turn():
         output = scan.segmenter.decode_part(embedding, prompts)
-    iou = float(output.iou[0])
-    is_absent = output.object_logit is not None and float(output.object_logit[0]) <= 0
-    if is_absent or iou < options.least_iou:
-        return region, max(0.0, min(iou, options.least_iou))
     drawn = torch.full_like(region, FAR_OUTSIDE)
-    drawn[window] = output.mask_logits[0, 0].cpu()
-    return torch.where(_near(scan, region > 0, options.reach_mm), drawn, FAR_OUTSIDE), iou
+    drawn[part.window] = output.mask_logits[0, 0].cpu()
+    return drawn, float(output.iou[0])
 
 
 def _part_and_box(scan: EmbeddedScan, region: Tensor) -> tuple[Part, Tensor]:
