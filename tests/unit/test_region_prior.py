@@ -144,7 +144,7 @@ def case_with(known: tuple[bool, ...] = (True, True, True)) -> RegionCase:
     hu = np.full((30, 30, 30), -1000, dtype=np.float16)
     hu[3:27, 3:27] = 40
     labels = np.zeros(hu.shape, dtype=np.uint8)
-    labels[18:24, 10:16, 10:20] = 2  # RAS+: high i is the patient's right
+    labels[18:24, 10:16, 10:20] = 2
     labels[6:12, 10:16, 10:20] = 3
     return RegionCase("scan", hu, labels, np.array(known), is_real=True)
 
@@ -217,7 +217,7 @@ def test_a_map_lies_at_the_millimetre_it_was_found_in_every_orientation() -> Non
 
 def test_a_scan_larger_than_a_part_is_joined_without_a_step() -> None:
     hu = np.full((1, 150, 40, 130), 40, dtype=np.int16)
-    volume = Volume(hu, np.diag([5.0, 5.0, 5.0, 1.0]), Modality.CT)
+    volume = Volume(hu, np.diag([GRID_MM, GRID_MM, GRID_MM, 1.0]), Modality.CT)
     locator = RegionLocator(_Bright(RegionPriorConfig(NAMES, (4, 4, 8, 8, 8), 4)), "0" * 64)
     logits = locator.locate(volume, ["liver"])["liver"].logits
     assert logits.shape == (150, 40, 130)

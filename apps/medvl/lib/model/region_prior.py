@@ -2,7 +2,7 @@
 
 Sim4Seg compares the state of the [SEG] token with the image tokens, and gives the similarities to the
 segmenter as a mask prompt. A VLM's image tokens are too coarse for that in three dimensions (tens of
-millimetres), so the tokens here come from a small convolutional encoder on a grid of 5 mm, fine enough to
+millimetres), so the tokens here come from a small convolutional encoder on a grid of 7 mm, fine enough to
 tell neighbouring organs. A query (of the [SEG] state, or of a structure's name) is compared with all of
 them; what comes out is signed: positive where the structure is more likely than everything else.
 """
@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 
 from lib.shapes import NameLogits, PaddedBatch, QueryBatch, RegionBatch, RegionLogits, TokenGrid
 
-GRID_MM = 5.0
+GRID_MM = 7.0
 """Side of a cell of the grid that scans are resampled to."""
 WINDOWS_HU = ((-160.0, 240.0), (-1000.0, 200.0), (0.0, 1000.0))
 """Soft tissue, lung and bone; each becomes a channel of -1 to 1."""

@@ -4,6 +4,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from lib.model.region_prior import (
     region_channels,
     signed_logits,
 )
+from lib.model.region_weights import load_region_prior
 from lib.predict.regions import RegionMap
 from lib.shapes import GridHu, NamedGrids, RegionBatch
 from lib.transforms.region_grid import RegionGrid, hu_on_grid, middle_of_body, region_grid
@@ -30,6 +32,19 @@ _BESIDE = len(WINDOWS_HU)
 """The channel that says how far a place is to the right."""
 _SURE_ML = 2.0
 """So much that is surely inside makes a structure's presence certain."""
+
+
+def load_locator(name: str, weights_dir: Path) -> "RegionLocator":
+    """A finder with installed weights.
+
+    Args:
+        name: of the weights.
+        weights_dir: where they are installed.
+
+    Raises:
+        WeightsError: not installed, altered, or not those of the network that their configuration describes.
+    """
+    return RegionLocator(*load_region_prior(name, weights_dir))
 
 
 class RegionLocator:

@@ -48,7 +48,7 @@ class AugmentConfig:
         noise_hu: at most.
     """
 
-    size: tuple[int, int, int] = (80, 64, 72)
+    size: tuple[int, int, int] = (64, 48, 48)
     turn_degrees: float = 6.0
     scale: tuple[float, float] = (0.8, 1.25)
     bend_mm: float = 6.0
