@@ -1,0 +1,35 @@
+"""A trained RegionPrior from the weights folder."""
+
+from pathlib import Path
+
+from lib.errors import WeightsError
+from lib.model.config import CONFIG_DIR, parse, read_yaml
+from lib.model.install import read_tensors
+from lib.model.region_prior import RegionPrior, RegionPriorConfig
+from lib.model.weights import find_installed
+
+REGION_WEIGHTS = "medvl-regions"
+
+
+def load_region_prior(name: str, weights_dir: Path) -> tuple[RegionPrior, str]:
+    """The network in eval mode, and its weights' hash.
+
+    Args:
+        name: of the weights.
+        weights_dir: where they are installed.
+
+    Raises:
+        WeightsError: not installed, altered, or not those of the network that their configuration describes.
+        ConfigError: a wrong configuration.
+    """
+    installed = find_installed(name, weights_dir)
+    path = CONFIG_DIR / "model" / f"{installed.config}.yaml"
+    network = RegionPrior(parse(RegionPriorConfig, read_yaml(path), path.name))
+    tensors = {key: value.float() for key, value in read_tensors(name, weights_dir).items()}
+    try:
+        network.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"The weights {name!r} do not fit {path.name}; fetch them again with: medvl weights fetch {name}"
+        ) from error
+    return network.eval(), installed.sha256
