@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lib.cli.train_regions import regions
 from lib.errors import InputError
 from lib.model.weights import default_weights_dir
 from lib.train.dataset import load_manifest, select_cases
 
 app = typer.Typer(no_args_is_help=True)
+app.command("regions")(regions)
 
 OUTPUT = Path("training") / "prompt"
 
