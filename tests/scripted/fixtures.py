@@ -22,7 +22,7 @@ def server(studies, tmp_path_factory):
         studies,
         home / "server.log",
         {"MONAI_LABEL_SESSION_PATH": str(home / "sessions"), "TMPDIR": str(home)},
-        ("max_concurrent_inferences", "2", "queue_limit", "6"),
+        ("max_concurrent_inferences", "2", "queue_limit", "6", "background_scoring", "false"),
     )
     process.start()
     yield process.address

@@ -1,17 +1,22 @@
 """The app with the scripted segmenter in place of the network."""
 
 import os
+from functools import cached_property
 
 from monailabel.interfaces.app import MONAILabelApp
 
 from lib.configs import INTERACTIVE, interactive_task, label_names
+from lib.configs.annotation import begin_scoring, build_annotation
 from lib.response import ModelCard
 from lib.server.batch_task import StudiesBatch, weights_of
-from lib.server.places import image_folders, open_sessions, open_studies
+from lib.server.places import image_folders, open_sessions, open_studies, state_folder
+from lib.server.scan_source import DatastoreScans
 from lib.settings import parse_settings
+from scripted.judge import ScriptedJudge
 from scripted.predictor import ScriptedPredictor
 
 SECONDS_VARIABLE = "SCRIPTED_SECONDS"
+JUDGE_SECONDS_VARIABLE = "SCRIPTED_JUDGE_SECONDS"
 
 
 class ScriptedApp(MONAILabelApp):
@@ -31,6 +36,24 @@ class ScriptedApp(MONAILabelApp):
             ModelCard("scripted", "0" * 64),
         )
         return {INTERACTIVE: task}
+
+    @cached_property
+    def annotation(self):
+        scans, folder = DatastoreScans(self.datastore), state_folder(self.datastore(), self.studies)
+        judge = ScriptedJudge(float(os.environ.get(JUDGE_SECONDS_VARIABLE, "0")))
+        return build_annotation(self._settings, self.datastore, scans, folder, judge)
+
+    def init_strategies(self):
+        return dict(self.annotation.strategies)
+
+    def init_scoring_methods(self):
+        return dict(self.annotation.scoring)
+
+    def async_scoring(self, method, params=None):
+        return begin_scoring(self.annotation, method, params) if self._server_mode else {}
+
+    def on_save_label(self, image_id, label_id):
+        self.annotation.desk.saved(image_id, self.datastore())
 
     def _load_sessions(self, load=False):
         return open_sessions(self._settings)

@@ -19,7 +19,7 @@ import torch
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
-from monailabel.endpoints import activelearning, batch_infer, datastore, info, scoring, session
+from monailabel.endpoints import batch_infer, datastore, info, session
 from monailabel.endpoints.user.auth import get_current_user
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.utils.app import app_instance
@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lib.infers.base import REQUEST_ID
 from lib.server.access import Identify, Lock
+from lib.server.annotation_routes import renewing, sample_router, scoring_router
 from lib.server.answers import install_error_answers
 from lib.server.gate import InferenceGate
 from lib.server.guard import check_batch_model, check_job, check_names
@@ -42,8 +43,10 @@ from lib.settings import Settings, parse_settings
 
 logger = logging.getLogger(__name__)
 
-UPSTREAM = (info, batch_infer, activelearning, scoring, datastore, session)
+UPSTREAM = (info, batch_infer, datastore, session)
 """MONAI Label's modules whose routes are offered as they are, in threads."""
+_QUIET_S = 5.0
+"""So long after a user's last inference nothing is computed in the background."""
 _STATIC = Path(monailabel.__file__).parent / "endpoints" / "static"
 
 
@@ -64,9 +67,12 @@ def create_app() -> FastAPI:
     identify = identifier(settings, provider)
     app.dependency_overrides[get_current_user] = current_user
     app.include_router(login_router(identify, provider))
-    app.include_router(infer_router(app_instance, gate))
+    infer_checks = [Depends(renewing(instance.annotation))]
+    app.include_router(infer_router(app_instance, gate), dependencies=infer_checks)
     app.include_router(proxy_router(instance.studies))
     app.include_router(train_router(app_instance), dependencies=[Depends(check_names), Depends(check_job)])
+    for router in (sample_router(app_instance, instance.annotation), scoring_router(instance.annotation)):
+        app.include_router(router, dependencies=[Depends(check_names), Depends(check_job)])
     for module in UPSTREAM:
         checks = [check_names, check_job, *([check_batch_model] if module is batch_infer else [])]
         app.include_router(in_threads(module.router), dependencies=[Depends(check) for check in checks])
@@ -147,10 +153,12 @@ def _lifespan(instance: MONAILabelApp, gate: InferenceGate) -> Callable[[FastAPI
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         instance.server_mode(True)
+        instance.annotation.worker.stand_back_while(lambda: gate.is_busy(_QUIET_S))
         instance.on_init_complete()
         logger.info("ready with %s", ", ".join(instance.info()["models"]) or "no model")
         yield
         gate.close()
+        instance.annotation.worker.close()
 
     return lifespan
 
