@@ -272,10 +272,10 @@ class _Lesson:
         self._watcher.went(self._progress)
 
     def _remove_outdone(self) -> None:
-        kept = _BEST.format(self._progress.best_epoch)
-        for path in self._folder.glob(_BEST.format("*")):
-            if path.name != kept:
-                path.unlink()
+        """All but the last two: a run that is killed now goes on from the epoch before."""
+        paths = self._folder.glob(_BEST.format("*"))
+        for path in sorted(paths, key=lambda path: int(path.stem.rpartition("-")[2]))[:-2]:
+            path.unlink()
 
     def is_over(self) -> bool:
         """Whether nothing better has come for long, or somebody wants an end."""
