@@ -18,7 +18,9 @@ MAX_UNKNOWN = 4
 """Phrases that are not known and get an empty mask of their own."""
 _MAX_LABEL = 64
 _MANY = 6
-"""A group of more structures is drawn as far as it is known, without listing what is not."""
+"""Structures that a sentence lists at most."""
+_EVERYTHING = "everything"
+"""The group of all structures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,25 +119,28 @@ def answer_text(
     return TextAnswer(tuple(said))
 
 
-def _served(target: Target, asked: "_Asked") -> list[str]:
+def _served(target: Target, asked: _Asked) -> list[str]:
     """What can be found of a target: its structures, a group as a whole, or the parts of a structure."""
     names = asked.by_name.names
+    groups = _groups(target, asked)
+    if _EVERYTHING in groups:
+        return list(names)
     found: list[str] = []
     for structure in target.structures:
         if structure.name in names:
             found.append(structure.name)
         elif structure.parts and all(part in names for part in structure.parts):
             found.extend(structure.parts)
-    return found or _as_group(target, asked)
+    return found or [group for group in groups if group in names]
 
 
-def _as_group(target: Target, asked: _Asked) -> list[str]:
-    """The group that a target is the whole of, if that is found as one."""
+def _groups(target: Target, asked: _Asked) -> list[str]:
+    """The groups that a target is the whole of, such as all vertebrae."""
     members = set(target.structures)
     return [
         concept.name
         for concept in asked.vocabulary.concepts
-        if concept.group and concept.name in asked.by_name.names and members == set(concept.structures)
+        if concept.group and members == set(concept.structures)
     ]
 
 
@@ -152,6 +157,7 @@ def _as_target(place: Place) -> Target:
 def _answers(target: Target, asked: _Asked, excluded: set[str]) -> Iterator[Said]:
     """What is said of a target whose names are known to the vocabulary."""
     names = [name for name in _served(target, asked) if name not in excluded]
+    is_whole = bool(_groups(target, asked))
     missing = [part.name for part in target.structures if not _served(Target("", (part,)), asked)]
     if not names:
         if missing or not excluded:
@@ -162,7 +168,7 @@ def _answers(target: Target, asked: _Asked, excluded: set[str]) -> Iterator[Said
         yield Said(_label(target.phrase), asked.empty(), present=False, confidence=0.0, sentence=problem)
         return
     yield from _chosen(target, names, asked)
-    if missing and len(missing) <= _MANY and not _as_group(target, asked):
+    if missing and not is_whole:
         yield _not_served(target, missing, asked)
 
 
