@@ -28,6 +28,8 @@ _OUTLINE_PERCENTILES = (2.0, 98.0)
 """Of the body's voxels, so that table and arms say little."""
 _LUNG_SHARE = 0.12
 """A slice in which so much of the body's box is air shows lung."""
+_BODY_SHARE = 0.25
+"""Below this a slice shows the room beyond the patient."""
 _MOST_CERTAIN = 0.98
 Frequencies = Float[np.ndarray, "structures x y z"]
 
@@ -118,7 +120,7 @@ def _sampled(volume: Volume) -> tuple[np.ndarray, Affine]:
 
 
 def _lung_base_mm(hu: np.ndarray, affine: Affine, low: np.ndarray, high: np.ndarray) -> float:
-    """Height of the lowest slice of the longest run of slices with much air inside the body's box."""
+    """Height of the lowest slice with much air inside the body's box."""
     axis = [world for world, _ in world_axes(affine)].index(2)
     middle = (np.array(hu.shape) - 1) / 2
     ends = np.repeat(middle[np.newaxis], hu.shape[axis], axis=0)
@@ -127,9 +129,9 @@ def _lung_base_mm(hu: np.ndarray, affine: Affine, low: np.ndarray, high: np.ndar
     others = tuple(number for number in range(3) if number != axis)
     slice_mm2 = abs(np.linalg.det(affine[:3, :3])) / float(np.linalg.norm(affine[:3, axis]))
     box_mm2 = float(np.prod(high - low))
-    margin = (hu < _AIR_BELOW_HU) & _inside_box(hu.shape, affine, low, high)
-    share = margin.sum(axis=others) * slice_mm2 / box_mm2
-    has_lung = share > _LUNG_SHARE
+    air = (hu < _AIR_BELOW_HU) & _inside_box(hu.shape, affine, low, high)
+    body_share = (hu > _BODY_ABOVE_HU).sum(axis=others) * slice_mm2 / box_mm2
+    has_lung = (air.sum(axis=others) * slice_mm2 / box_mm2 > _LUNG_SHARE) & (body_share > _BODY_SHARE)
     return float(heights[has_lung].min()) if has_lung.any() else float(heights.max())
 
 
