@@ -7,7 +7,7 @@ score, one that is replaced loses it, and judgements of different weights are ne
 import base64
 import binascii
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -89,17 +89,6 @@ class ScoreBook:
         """Note that an image cannot be read, and why."""
         with self._file.changing() as document:
             document.setdefault(_SCANS, {})[image_id] = {"stamp": stamp, "problem": problem}
-
-    def forget_others(self, image_ids: Iterable[str]) -> None:
-        """Drop what is known of images other than these, and of contents that no image has any more."""
-        kept = set(image_ids)
-        with self._file.changing() as document:
-            scans = {key: scan for key, scan in document.get(_SCANS, {}).items() if key in kept}
-            contents = {scan.get("content") for scan in scans.values()}
-            document[_SCANS] = scans
-            document[_JUDGEMENTS] = {
-                key: value for key, value in document.get(_JUDGEMENTS, {}).items() if key in contents
-            }
 
 
 def _current(document: Mapping[str, Any], stamps: Mapping[str, str]) -> list[str]:

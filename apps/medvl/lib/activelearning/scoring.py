@@ -27,6 +27,10 @@ Pause = Callable[[], None]
 """Called before each piece of work; waits while users need the machine, raises to end the work."""
 
 
+class ScoringStopped(Exception):  # noqa: N818 - not an error
+    """Raised by a pause: somebody has stopped the work, or something else goes first."""
+
+
 def no_pause() -> None:
     """For work that nobody has to be waited for."""
 
@@ -102,6 +106,8 @@ class UncertaintyScoring(Scoring):
         except CapacityError as error:  # an archive that is away for the moment
             logger.warning("a scan is scored later: %s", error)
             self._not_before[key] = time.monotonic() + _LATER_S
+        except ScoringStopped:
+            raise
         except Exception as error:
             self._not_before[key] = math.inf  # or it would be tried for ever
             if not isinstance(error, MedVLError):

@@ -16,7 +16,7 @@ from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
 
-from lib.activelearning.scoring import Scoring, UncertaintyScoring
+from lib.activelearning.scoring import Scoring, ScoringStopped, UncertaintyScoring
 from lib.errors import CapacityError, MedVLError, NotFoundError
 
 logger = logging.getLogger(__name__)
@@ -31,10 +31,6 @@ _CLOSE_S = 3.0
 
 def _now() -> str:
     return datetime.now().strftime("%Y-%m-%d %H:%M:%S")
-
-
-class ScoringStopped(Exception):  # noqa: N818 - not an error
-    """Somebody has stopped the work."""
 
 
 @dataclass(eq=False)
@@ -224,7 +220,7 @@ class ScoringWorker:
         try:
             waiting = method.pending(self._datastore())
             if waiting:
-                logger.info("scoring in the background: %d scans to go", len(waiting))
+                logger.debug("scoring in the background: %d scans to go", len(waiting))
                 method.score(waiting[0], self._pause_for_tasks)
         except ScoringStopped:
             return True

@@ -201,13 +201,13 @@ def _pooled(scan: EmbeddedScan, index: int, body: SliceMask) -> np.ndarray:
     height, width = (
         max(1, round(length / scan.canvas.side * coarsest.shape[-1])) for length in scan.canvas.inner
     )
-    cells = coarsest[:, :height, :width]
-    factors = (height / body.shape[0], width / body.shape[1])
-    shown = ndimage.zoom(body.astype(np.float32), factors, order=1, grid_mode=True, mode="nearest") > 0.5
-    counted = (
-        cells[:, shown] if shown.shape == cells.shape[1:] and shown.any() else cells.reshape(len(cells), -1)
+    rows, cols = (
+        ((np.arange(cells) + 0.5) * length / cells).astype(int)
+        for cells, length in zip((height, width), body.shape, strict=True)
     )
-    return counted.mean(axis=1)
+    shown = body[np.ix_(rows, cols)]
+    features = coarsest[:, :height, :width]
+    return features[:, shown].mean(axis=1) if shown.any() else features.mean(axis=(1, 2))
 
 
 def _doubt(scan: EmbeddedScan, click: FrameClick) -> Doubt:
