@@ -144,7 +144,7 @@ def test_text_alone_in_interactive_draws_what_it_names(ask):
     mask, document = ask("interactive", text="the right kidney", label="kidney_right")
     assert np.array_equal(mask == 1, PHANTOM.marker_mask)
     assert document["label_names"] == {"kidney_right": 1}
-    assert "Kidney right" in document["text"]
+    assert "Right kidney" in document["text"]
 
 
 def test_text_that_finds_nothing_draws_nothing_in_interactive(ask):

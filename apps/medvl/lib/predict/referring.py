@@ -280,7 +280,9 @@ def _label(phrase: str) -> str:
 
 
 def _spoken(name: str) -> str:
-    return name.replace("_", " ")
+    """ "left kidney" for kidney_left."""
+    words = name.split("_")
+    return " ".join(sorted(words, key=lambda word: word not in ("left", "right")))
 
 
 def _quoted(words: Iterable[str]) -> str:

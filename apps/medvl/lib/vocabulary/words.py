@@ -19,8 +19,8 @@ BOTH = (
 )
 
 PICKS = {
-    Pick.LARGEST: "largest|biggest|greatest|most voluminous|longest|dominant",
-    Pick.SMALLEST: "smallest|tiniest|shortest",
+    Pick.LARGEST: "largest|biggest|greatest|larger|bigger|most voluminous|longest|dominant",
+    Pick.SMALLEST: "smallest|smaller|tiniest|shortest",
     Pick.UPPERMOST: "uppermost|highest|topmost|most superior|most cranial",
     Pick.LOWERMOST: "lowermost|lowest|bottommost|most inferior|most caudal",
     Pick.LEFTMOST: "leftmost|most left",
