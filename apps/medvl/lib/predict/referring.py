@@ -280,7 +280,7 @@ def _label(phrase: str) -> str:
 
 
 def _spoken(name: str) -> str:
-    """ "left kidney" for kidney_left."""
+    """A name as people say it: left kidney for kidney_left."""
     words = name.split("_")
     return " ".join(sorted(words, key=lambda word: word not in ("left", "right")))
 
