@@ -128,7 +128,7 @@ def _is_running(process: int) -> bool:
 def _mlflow() -> Any:
     if not os.environ.get(MLFLOW_VARIABLE):
         return None
-    import mlflow  # noqa: PLC0415 - seconds, and only where it is set up
+    import mlflow  # type: ignore[import-untyped] # noqa: PLC0415 - seconds, only where it is set up
 
     mlflow.set_experiment(_EXPERIMENT)
     mlflow.start_run()
