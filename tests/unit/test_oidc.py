@@ -159,7 +159,7 @@ def test_a_good_token_without_a_role_here_is_forbidden(provider, verifier, roles
 
 
 def test_a_provider_that_does_not_answer_means_try_again():
-    verifier = OidcVerifier(OidcRealm("http://127.0.0.1:9/realms/x", CLIENT, timeout_s=1))
+    verifier = OidcVerifier(OidcRealm("http://127.0.0.1:9/realms/x", CLIENT, timeout_s=1.0))
     with pytest.raises(CapacityError):
         verifier.identify(signed({"sub": "x"}))
 

@@ -68,7 +68,7 @@ def configured_realm() -> OidcRealm:
         client_id=monai_label.MONAI_LABEL_AUTH_CLIENT_ID,
         name_claim=monai_label.MONAI_LABEL_AUTH_TOKEN_USERNAME,
         roles_claim=monai_label.MONAI_LABEL_AUTH_TOKEN_ROLES,
-        timeout_s=monai_label.MONAI_LABEL_AUTH_TIMEOUT,
+        timeout_s=float(monai_label.MONAI_LABEL_AUTH_TIMEOUT),
     )
 
 
