@@ -24,6 +24,21 @@ SliceRegions = Float[Tensor, "structures rows cols"]
 
 
 @dataclass(frozen=True, eq=False)
+class _SharedGrid:
+    """Maps on one grid.
+
+    Attributes:
+        names: structures.
+        affine: the grid's.
+        logits: shape (M, I, J, K).
+    """
+
+    names: tuple[str, ...]
+    affine: Affine
+    logits: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class RegionFrames:
     """Maps of one scan, sampled where the network's canvas has its mask pixels.
 
@@ -57,18 +72,26 @@ class RegionFrames:
     def _sampled(self, index: int, names: Sequence[str], side: int) -> Iterator[tuple[str, Tensor]]:
         """Structures whose maps share a grid are sampled together."""
         rows, cols = self._rows_cols(side)
-        for group in self._by_grid(names):
-            first = self.maps[group[0]]
-            cells = self._cells(first.affine, index, rows, cols)
-            stack = torch.from_numpy(np.stack([self.maps[name].logits for name in group]))
-            yield from zip(group, _interpolated(stack, cells), strict=True)
+        for group in self._grids:
+            chosen = [number for number, name in enumerate(group.names) if name in names]
+            if chosen:
+                cells = self._cells(group.affine, index, rows, cols)
+                values = _interpolated(group.logits, chosen, cells)
+                yield from zip((group.names[number] for number in chosen), values, strict=True)
 
-    def _by_grid(self, names: Sequence[str]) -> list[list[str]]:
+    @cached_property
+    def _grids(self) -> list["_SharedGrid"]:
         groups: dict[tuple[bytes, tuple[int, ...]], list[str]] = {}
-        for name in names:
-            region = self.maps[name]
+        for name, region in self.maps.items():
             groups.setdefault((region.affine.tobytes(), region.logits.shape), []).append(name)
-        return list(groups.values())
+        return [
+            _SharedGrid(
+                tuple(names),
+                self.maps[names[0]].affine,
+                torch.from_numpy(np.stack([self.maps[name].logits for name in names])),
+            )
+            for names in groups.values()
+        ]
 
     def _rows_cols(self, side: int) -> tuple[np.ndarray, np.ndarray]:
         """Centres of the mask pixels as rows and columns of a slice; beyond the picture nan."""
@@ -96,13 +119,20 @@ class RegionFrames:
         return np.linalg.inv(frame_of_ijk)
 
 
-def _interpolated(stack: Tensor, cells: np.ndarray) -> Tensor:
-    """Trilinear values (N, rows, cols) of (N, I, J, K) at positions (rows, cols, 3)."""
-    sizes = np.array(stack.shape[1:])
-    inside = ((cells >= -_BEYOND_CELLS) & (cells <= sizes - 1 + _BEYOND_CELLS)).all(axis=-1)
+def _interpolated(stack: Tensor, chosen: list[int], cells: np.ndarray) -> Tensor:
+    """Trilinear values (N, rows, cols) of the chosen of (M, I, J, K) at positions (rows, cols, 3)."""
+    last = np.array(stack.shape[1:]) - 1
+    inside = ((cells >= -_BEYOND_CELLS) & (cells <= last + _BEYOND_CELLS)).all(axis=-1)
+    if not inside.any():
+        return torch.full((len(chosen), *inside.shape), FAR_OUTSIDE)
+    # a slice needs a slab of the grid only
+    low = np.clip(np.floor(cells[inside].min(axis=0)), 0, last).astype(int)
+    high = np.clip(np.ceil(cells[inside].max(axis=0)), 0, last).astype(int)
+    i, j, k = (slice(first, end + 1) for first, end in zip(low, high, strict=True))
+    slab = stack[:, i, j, k][chosen]
     # an axis of one cell has no length to be a fraction of
-    fractions = 2 * np.nan_to_num(cells) / np.maximum(sizes - 1, 1) - 1
+    fractions = 2 * (np.nan_to_num(cells) - low) / np.maximum(high - low, 1) - 1
     grid = torch.from_numpy(fractions[..., ::-1].astype(np.float32).copy())[None, None]
-    sampled = grid_sample(stack[None], grid, mode="bilinear", padding_mode="border", align_corners=True)
+    sampled = grid_sample(slab[None], grid, mode="bilinear", padding_mode="border", align_corners=True)
     values = sampled[0, :, 0]
     return torch.where(torch.from_numpy(inside), values, torch.full_like(values, FAR_OUTSIDE))
