@@ -24,7 +24,6 @@ from monailabel.endpoints.user.auth import get_current_user
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.utils.app import app_instance
 from starlette.responses import FileResponse, RedirectResponse, Response
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lib.infers.base import REQUEST_ID
@@ -39,6 +38,7 @@ from lib.server.limits import Limits
 from lib.server.login_route import current_user, login_router
 from lib.server.proxy import proxy_router
 from lib.server.train_route import train_router
+from lib.server.viewer import Viewer
 from lib.settings import Settings, parse_settings
 
 logger = logging.getLogger(__name__)
@@ -82,15 +82,6 @@ def create_app() -> FastAPI:
     install_error_answers(app)
     _guard_the_door(app, settings, identify)
     return app
-
-
-class Viewer(StaticFiles):
-    """OHIF's files; its own addresses, such as /ohif/monai-label, are all its one page."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """A file, or the page."""
-        is_file = "." in path.rsplit("/", 1)[-1]
-        return await super().get_response(path if is_file else "index.html", scope)
 
 
 class RequestIds:
