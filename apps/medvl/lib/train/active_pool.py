@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,11 +18,13 @@ from lib.train.dataset import Case, LabelledScan, read_case
 from lib.train.features import Progress, StoredView, View, store_views
 from lib.train.label_names import totalsegmentator_names
 from lib.train.patients import patient_of_name
-from lib.train.phantom import make_phantom
+from lib.train.phantom import PhantomConfig, load_phantom_config, make_phantom
 from lib.transforms.spatial import slice_plane
 
 PHANTOM = "phantom"
 """Kind of procedural scans."""
+PHANTOM_VOXELS = 1_000_000
+"""At most, of a procedural scan: no finer than the slice encoder sees."""
 UNKNOWN = -1
 """Class of a cell that nothing is known of: beyond the picture."""
 _SIDES = re.compile(r"_(left|right)\b")
@@ -124,7 +126,7 @@ def _phantom_case(seed: int, folder: Path, progress: Progress) -> Case:
     image, label = folder / f"{name}.nii.gz", folder / f"{name}_label.nii.gz"
     if not label.is_file():  # written last
         progress(f"making {name}")
-        phantom = make_phantom(seed)
+        phantom = make_phantom(seed, _coarse(load_phantom_config()))
         write_volume(phantom.volume, image)
         most = int(phantom.label_map.max())
         if most == 0:
@@ -132,6 +134,10 @@ def _phantom_case(seed: int, folder: Path, progress: Progress) -> Case:
         every = {str(value): value for value in range(1, most + 1)}
         write_mask(Mask(phantom.label_map, phantom.volume.affine, every), label)
     return Case(name, "pool", PHANTOM, image, label, totalsegmentator_names())
+
+
+def _coarse(config: PhantomConfig) -> PhantomConfig:
+    return replace(config, sampling=replace(config.sampling, max_voxels=PHANTOM_VOXELS))
 
 
 def _step(scan: LabelledScan, slices: int) -> int:
