@@ -96,7 +96,7 @@ def body_frame(volume: Volume) -> BodyFrame:
     inside = np.argwhere(hu > _BODY_ABOVE_HU)
     if not len(inside):
         inside = np.argwhere(np.ones(hu.shape, dtype=bool))
-    points = voxel_to_world(inside, affine)
+    points = voxel_to_world(inside.astype(np.float64), affine)
     low, high = np.percentile(points[:, :2], _OUTLINE_PERCENTILES, axis=0)
     high = np.maximum(high, low + 1.0)
     return BodyFrame(

@@ -93,7 +93,8 @@ def cut(mask: CroppedMask, part: EndPart, affine: Affine) -> CroppedMask:
     if not mask.count:
         return mask
     voxels = np.argwhere(mask.voxels)
-    heights = part.sign * voxel_to_world(voxels + np.array(mask.corner), affine)[:, part.axis]
+    positions = (voxels + np.array(mask.corner)).astype(np.float64)
+    heights = part.sign * voxel_to_world(positions, affine)[:, part.axis]
     kept = heights >= heights.max() - part.share * (heights.max() - heights.min())
     inside = np.zeros_like(mask.voxels)
     inside[tuple(voxels[kept].T)] = True
