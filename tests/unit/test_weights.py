@@ -11,16 +11,20 @@ from safetensors.torch import save_file
 from lib.errors import ConfigError, WeightsError
 from lib.model.config import load_segmenter_config
 from lib.model.install import fetch_weights, read_tensors
+from lib.model.language_config import load_language_config
 from lib.model.sources import file_sha256
+from lib.model.volume_config import load_volume_config
 from lib.model.weights import (
     CheckpointFormat,
     WeightsEntry,
+    WeightsKind,
     WeightsState,
     add_entry,
     default_name,
     default_weights_dir,
     find_entry,
     list_entries,
+    setup_names,
     tensor_path,
     weights_sha256,
     weights_state,
@@ -65,13 +69,21 @@ def unpinned(entry: WeightsEntry, folder: Path) -> None:
 def test_every_listed_entry_names_a_model_configuration_that_exists(folder):
     entries = list_entries(folder)
     assert default_name() in entries
+    loaders = {
+        WeightsKind.SEGMENTER: load_segmenter_config,
+        WeightsKind.LANGUAGE: load_language_config,
+        WeightsKind.SENTENCES: load_language_config,
+        WeightsKind.VOLUME: load_volume_config,
+    }
     for entry in entries.values():
-        assert load_segmenter_config(entry.config).name == entry.config
+        assert loaders[entry.format.kind](entry.config).name == entry.config
+    assert set(setup_names()) <= set(entries)
 
 
 def test_the_default_weights_are_pinned_and_those_without_a_known_hash_are_not(folder):
     pinned = {name for name, entry in list_entries(folder).items() if entry.sha256 is not None}
-    assert pinned == {"medvl-lite", "lite-medsam"}
+    assert pinned == {"medvl-lite", "lite-medsam", "smollm2-135m", "astra"}
+    assert set(setup_names()) <= pinned
 
 
 def test_the_environment_names_another_weights_folder(monkeypatch, tmp_path):

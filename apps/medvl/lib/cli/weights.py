@@ -7,7 +7,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lib.model.config import load_segmenter_config
 from lib.model.sources import file_sha256
 from lib.model.versions import AS_INSTALLED, list_versions, roll_back, serving_number
 from lib.model.weights import (
@@ -21,6 +20,7 @@ from lib.model.weights import (
     find_entry,
     find_installed,
     list_entries,
+    setup_names,
     weights_state,
 )
 
@@ -95,35 +95,45 @@ def rollback(
 @app.command("fetch")
 def fetch(
     weights_dir: WeightsDir,
-    name: Annotated[
-        str | None, typer.Argument(help="Which weights; the default ones if none are named.")
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...", help="Which weights; those that a new installation needs if none are named."
+        ),
     ] = None,
     *,
+    everything: Annotated[bool, typer.Option("--all", help="All weights that are pinned to a hash.")] = False,
     trust_first_use: Annotated[
         bool,
         typer.Option("--trust-first-use", help="Accept a file whose hash is not pinned; remember its hash."),
     ] = False,
 ) -> None:
     """Download weights once, check and convert them; does nothing where they are installed and unaltered."""
-    entry = find_entry(name or default_name(), weights_dir)
-    name = entry.name
+    if everything:
+        listed = list_entries(weights_dir).values()
+        names = [entry.name for entry in listed if entry.sha256 is not None]
+    for name in names or setup_names():
+        _fetch_one(find_entry(name, weights_dir), weights_dir, trust_first_use=trust_first_use)
+
+
+def _fetch_one(entry: WeightsEntry, weights_dir: Path, *, trust_first_use: bool) -> None:
     if weights_state(entry, weights_dir) is WeightsState.VERIFIED:
-        _report("already installed", find_installed(name, weights_dir))
+        _report("already installed", find_installed(entry.name, weights_dir))
         return
-    from lib.model.build import load_sam2  # noqa: PLC0415 - PyTorch takes seconds
+    from lib.model.fitting import load_once  # noqa: PLC0415 - PyTorch takes seconds
     from lib.model.install import fetch_weights  # noqa: PLC0415
 
     console = Console()
     size = "" if entry.bytes is None else f" ({entry.bytes / 1e6:.0f} MB)"
-    with console.status(name) as status:
+    with console.status(entry.name) as status:
 
         def progress(step: str) -> None:
-            console.print(f"{name}: {step}", highlight=False, markup=False)
+            console.print(f"{entry.name}: {step}", highlight=False, markup=False)
             status.update(f"{step}{size} ...")
 
-        record = fetch_weights(name, weights_dir, trust_first_use=trust_first_use, progress=progress)
+        record = fetch_weights(entry.name, weights_dir, trust_first_use=trust_first_use, progress=progress)
         progress("loading once, strictly")
-        load_sam2(name, weights_dir)
+        load_once(entry, weights_dir)
     _report("installed", record)
 
 
@@ -133,7 +143,9 @@ def add(
     file: Annotated[
         Path, typer.Option(exists=True, dir_okay=False, resolve_path=True, help="The file of weights.")
     ],
-    config: Annotated[str, typer.Option(help="The model configuration that they fit, of configs/model.")],
+    config: Annotated[
+        str, typer.Option(help="The configuration that they fit, of configs/model, language or volume.")
+    ],
     weights_dir: WeightsDir,
     layout: Annotated[
         CheckpointFormat, typer.Option("--format", help="How the file is laid out.")
@@ -141,12 +153,10 @@ def add(
     licence: Annotated[str, typer.Option(help="Of the weights.")] = "not stated",
 ) -> None:
     """Add weights of your own, such as a downloaded MedSAM2 checkpoint, if they fit the configuration."""
-    from lib.model.build import build_sam2, load_strictly  # noqa: PLC0415 - PyTorch takes seconds
-    from lib.model.checkpoint import read_checkpoint  # noqa: PLC0415
+    from lib.model.fitting import check_file  # noqa: PLC0415 - PyTorch takes seconds
     from lib.model.install import fetch_weights  # noqa: PLC0415
 
-    segmenter = load_segmenter_config(config)
-    load_strictly(build_sam2(segmenter), read_checkpoint(file, layout), segmenter, name)
+    check_file(file, layout, config, name)
     entry = WeightsEntry(
         name=name,
         source=f"file:{file}",

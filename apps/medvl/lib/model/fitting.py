@@ -1,0 +1,55 @@
+"""Whether weights fit the network that they are said to fit, whatever part of the model it is."""
+
+from pathlib import Path
+
+import torch
+
+from lib.errors import InputError
+from lib.model.build import build_sam2, load_sam2, load_strictly
+from lib.model.checkpoint import read_published
+from lib.model.config import load_segmenter_config
+from lib.model.language_config import load_language_config
+from lib.model.language_load import from_published, load_language
+from lib.model.sentence_queries import load_sentence_queries
+from lib.model.volume_config import load_volume_config
+from lib.model.volume_encoder import build_volume_network, load_parameters, load_volume_encoder
+from lib.model.weights import CheckpointFormat, WeightsEntry, WeightsKind
+
+
+def load_once(entry: WeightsEntry, weights_dir: Path) -> None:
+    """Load installed weights, strictly.
+
+    Raises:
+        WeightsError: they are missing, altered, or do not fit.
+    """
+    kind = entry.format.kind
+    if kind is WeightsKind.LANGUAGE:
+        load_language(load_language_config(entry.config), weights_dir)
+    elif kind is WeightsKind.SENTENCES:
+        load_sentence_queries(weights_dir, entry.name)
+    elif kind is WeightsKind.VOLUME:
+        load_volume_encoder(entry.name, weights_dir, torch.device("cpu"))
+    else:
+        load_sam2(entry.name, weights_dir)
+
+
+def check_file(file: Path, layout: CheckpointFormat, config: str, name: str) -> None:
+    """Check that a published file fits a configuration.
+
+    Raises:
+        WeightsError: it does not.
+        ConfigError: there is no such configuration.
+        InputError: such files cannot be added.
+    """
+    kind = layout.kind
+    if kind is WeightsKind.SENTENCES:
+        raise InputError("What `medvl train align` writes is listed in configs/weights.yaml, not added.")
+    published = read_published(file, layout)
+    if kind is WeightsKind.LANGUAGE:
+        load_language_config(config)
+        from_published(published, name)
+    elif kind is WeightsKind.VOLUME:
+        load_parameters(build_volume_network(load_volume_config(config)), published.tensors, name)
+    else:
+        segmenter = load_segmenter_config(config)
+        load_strictly(build_sam2(segmenter), published.tensors, segmenter, name)
