@@ -1,0 +1,171 @@
+"""The stage `align`: the state at [SEG] of a sentence learns to name what the sentence asks for.
+
+Learned are the language model's low-rank adapter, the embedding of [SEG], the projection of its state, and a
+query for each structure, pair and group and for what is not known. Each sentence is classified by the scaled
+cosine of its projected state with the queries (cross entropy with smoothed answers).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from lib.model.language import LanguageModel
+from lib.model.language_config import load_language_config
+from lib.model.language_load import load_language
+from lib.model.sentence_queries import (
+    TARGETS,
+    SentenceHead,
+    SentenceQueries,
+    learned_parameters,
+    targets_text,
+)
+from lib.model.strict import load_exactly
+from lib.train.align_config import AlignStageConfig
+from lib.train.loop import LoopConfig, Report, TrainedPart, run_loop
+from lib.train.sentences import (
+    Phrasebook,
+    Sentence,
+    SentenceSampler,
+    make_phrasebook,
+    validation_sentences,
+)
+from lib.vocabulary import load_vocabulary
+
+SCORES = "scores"
+_TOGETHER = 8
+"""Sentences of like length that are computed at once, so that little is padding."""
+
+
+@dataclass(frozen=True)
+class AlignRun:
+    """Where and how long the stage runs.
+
+    Attributes:
+        weights_dir: holds the language model.
+        folder: for checkpoints.
+        device: a torch device.
+        budget_s: seconds of training after which it stops, resumable; None for no bound.
+    """
+
+    weights_dir: Path
+    folder: Path
+    device: str = "cpu"
+    budget_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """What the stage gives.
+
+    Attributes:
+        tensors: learned parameters, half precision.
+        texts: what they can name, and their scores.
+        scores: share of held-out sentences that are understood, by kind.
+    """
+
+    tensors: dict[str, Tensor]
+    texts: dict[str, str]
+    scores: dict[str, float]
+
+
+def train_align_stage(config: AlignStageConfig, run: AlignRun, report: Report) -> Aligned | None:
+    """Train the adapter and what belongs to it.
+
+    Args:
+        config: how.
+        run: where, and how long.
+        report: is told the losses.
+
+    Returns:
+        The averaged parameters and their scores; None if the budget ran out before the end.
+
+    Raises:
+        WeightsError: the language model is not installed, or a checkpoint is of another network.
+    """
+    book = make_phrasebook(load_vocabulary(), config.held_out.words)
+    language = load_language(load_language_config(config.language), run.weights_dir).to(run.device)
+    head = _new_head(language, book, config.seed).to(run.device)
+    part = TrainedPart(learned_parameters(language, head))
+    sampler = SentenceSampler(book, config)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        return batch_loss(language, head, sampler.batch(step), config.smoothing)
+
+    if not run_loop(part, losses, _loop_config(config, run), run.folder, report):
+        return None
+    tensors = {name: value.half().cpu() for name, value in part.average.items()}
+    load_exactly({name: value.data for name, value in part.parameters.items()}, tensors, config.language)
+    scores = score(SentenceQueries(language, head, book.targets), validation_sentences(book, config))
+    texts = {TARGETS: targets_text(book.targets), SCORES: json.dumps(scores)}
+    return Aligned(tensors, texts, scores)
+
+
+def batch_loss(
+    language: LanguageModel, head: SentenceHead, batch: Sequence[Sentence], smoothing: float
+) -> dict[str, Tensor]:
+    """Cross entropy of the sentences' targets, and the share that is right, as scalars.
+
+    Args:
+        language: gives the states.
+        head: gives the scores of the targets.
+        batch: sentences.
+        smoothing: of the right answers.
+    """
+    ordered = sorted(batch, key=lambda sentence: len(language.seg_ids(sentence.text)))
+    texts = [sentence.text for sentence in ordered]
+    chunks = [texts[first : first + _TOGETHER] for first in range(0, len(texts), _TOGETHER)]
+    states = torch.cat([language.seg_states(chunk) for chunk in chunks])
+    logits = head.logits(head(states))
+    targets = torch.tensor([sentence.target for sentence in ordered], device=logits.device)
+    right = (logits.detach().argmax(dim=1) == targets).float().mean()
+    return {"loss": cross_entropy(logits, targets, label_smoothing=smoothing), "right": right}
+
+
+def score(queries: SentenceQueries, kinds: dict[str, list[Sentence]]) -> dict[str, float]:
+    """Share of sentences that are understood, by kind; of the unknown, those that are called unknown."""
+    return {
+        kind: sum(map(_is_right, [queries] * len(sentences), sentences)) / len(sentences)
+        for kind, sentences in kinds.items()
+        if sentences
+    }
+
+
+def _is_right(queries: SentenceQueries, sentence: Sentence) -> bool:
+    name = queries.query(sentence.text).name
+    known = sentence.target < len(queries.targets)
+    return name == (queries.targets[sentence.target].name if known else None)
+
+
+def write_aligned(aligned: Aligned, path: Path) -> None:
+    """Write what the stage gives as safetensors, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    save_file({name: value.contiguous() for name, value in aligned.tensors.items()}, partial, aligned.texts)
+    partial.chmod(0o644)
+    partial.replace(path)
+
+
+def _new_head(language: LanguageModel, book: Phrasebook, seed: int) -> SentenceHead:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SentenceHead(language.hidden_size, language.config.query_size, len(book.targets))
+
+
+def _loop_config(config: AlignStageConfig, run: AlignRun) -> LoopConfig:
+    settings = LoopConfig(
+        iterations=config.iterations,
+        learning_rate=config.learning_rate,
+        warmup=config.warmup,
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        average_decay=config.average_decay,
+        checkpoint_every=20,
+        report_every=5,
+    )
+    return replace(settings, budget_s=run.budget_s)
