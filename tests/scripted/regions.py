@@ -110,3 +110,17 @@ class ScriptedByName:
         if mask is None:
             return NamedMask(CroppedMask.empty(volume.shape), 0.04, 0.0, 0.0)
         return NamedMask(CroppedMask.of(mask), 0.98, 0.9, 0.8)
+
+
+class BrightByName:
+    """What is bright is the kidney of its side; nothing else is there."""
+
+    names = ScriptedLocator.names
+    identity = "scripted"
+
+    def segment_names(self, volume: Volume, names: Sequence[str]) -> dict[str, NamedMask]:
+        bright = volume.voxels[0] > BRIGHT_HU
+        centre = voxel_to_world(np.argwhere(bright).mean(axis=0)[np.newaxis], volume.affine)[0, 0]
+        side = "kidney_right" if centre > _middle_x(volume) else "kidney_left"
+        masks = {name: bright if name == side else None for name in self.names}
+        return ScriptedByName(masks).segment_names(volume, names)

@@ -7,6 +7,8 @@ from monailabel.interfaces.app import MONAILabelApp
 
 from lib.configs import INTERACTIVE, interactive_task, label_names
 from lib.configs.annotation import begin_scoring, build_annotation
+from lib.configs.text import by_name_tasks
+from lib.infers.images import ImageReader
 from lib.response import ModelCard
 from lib.server.batch_task import StudiesBatch, weights_of
 from lib.server.places import image_folders, open_sessions, open_studies, state_folder
@@ -14,9 +16,12 @@ from lib.server.scan_source import DatastoreScans
 from lib.settings import parse_settings
 from scripted.judge import ScriptedJudge
 from scripted.predictor import ScriptedPredictor
+from scripted.regions import BrightByName
 
 SECONDS_VARIABLE = "SCRIPTED_SECONDS"
 JUDGE_SECONDS_VARIABLE = "SCRIPTED_JUDGE_SECONDS"
+BY_NAME_VARIABLE = "SCRIPTED_BY_NAME"
+"""Set: the models semantic and referring are there, as where their weights are."""
 
 
 class ScriptedApp(MONAILabelApp):
@@ -29,13 +34,12 @@ class ScriptedApp(MONAILabelApp):
 
     def init_infers(self):
         predictor = ScriptedPredictor(float(os.environ.get(SECONDS_VARIABLE, "0")))
-        task = interactive_task(
-            self._settings,
-            lambda: image_folders(self.datastore(), self.sessions()),
-            lambda: predictor,
-            ModelCard("scripted", "0" * 64),
-        )
-        return {INTERACTIVE: task}
+        card = ModelCard("scripted", "0" * 64)
+        images = ImageReader(lambda: image_folders(self.datastore(), self.sessions()), 2**28)
+        if not os.environ.get(BY_NAME_VARIABLE):
+            return {INTERACTIVE: interactive_task(self._settings, images, lambda: predictor, card)}
+        task = interactive_task(self._settings, images, lambda: predictor, card, by_name=BrightByName)
+        return {INTERACTIVE: task} | by_name_tasks(BrightByName, BrightByName.names, images, lambda: card)
 
     @cached_property
     def annotation(self):
