@@ -13,6 +13,10 @@ class ScanSource(Protocol):
         """Changes when the image's file changes; cheap, fetches and reads nothing."""
         ...
 
+    def is_near(self, image_id: str) -> bool:
+        """Whether the scan can be read without being fetched from an archive first."""
+        ...
+
     def read(self, image_id: str) -> Volume:
         """The scan.
 

@@ -20,6 +20,8 @@ from lib.predict.uncertainty import JudgesScans
 
 logger = logging.getLogger(__name__)
 
+MOST_FETCHED = 50
+"""Series that are fetched from an archive without being asked for, so as not to copy a hospital's."""
 _LATER_S = 300.0
 """After which a scan is tried again that an archive did not give."""
 
@@ -67,6 +69,7 @@ class UncertaintyScoring(Scoring):
         self._judge = judge
         self._source = source
         self._book = book
+        self._fetched = 0
         self._not_before: dict[tuple[str, str, str], float] = {}
 
     def run(self, request: dict[str, Any], datastore: Datastore, pause: Pause) -> dict[str, Any]:  # noqa: ARG002
@@ -89,6 +92,15 @@ class UncertaintyScoring(Scoring):
             if key not in known and self._not_before.get((key, stamp, identity), 0.0) <= now_s
         ]
         return sorted(waiting, key=lambda key: (key not in unlabelled, key))
+
+    def next_unasked(self, datastore: Datastore) -> str | None:
+        """What to score in the background: what is here first, then a bounded number from an archive."""
+        waiting = self.pending(datastore)
+        near = next((image_id for image_id in waiting if self._source.is_near(image_id)), None)
+        if near is not None or not waiting or self._fetched >= MOST_FETCHED:
+            return near
+        self._fetched += 1
+        return waiting[0]
 
     def score(self, image_id: str, pause: Pause) -> None:
         """Judge one scan and keep what comes out; a scan that cannot be read is noted and passed over."""

@@ -218,10 +218,9 @@ class ScoringWorker:
         if not self._is_background or not isinstance(method, UncertaintyScoring):
             return False
         try:
-            waiting = method.pending(self._datastore())
-            if waiting:
-                logger.debug("scoring in the background: %d scans to go", len(waiting))
-                method.score(waiting[0], self._pause_for_tasks)
+            image_id = method.next_unasked(self._datastore())
+            if image_id is not None:
+                method.score(image_id, self._pause_for_tasks)
         except ScoringStopped:
             return True
         except MedVLError as error:  # an archive that does not answer
@@ -230,7 +229,7 @@ class ScoringWorker:
         except Exception:
             logger.exception("scoring in the background failed")
             return False
-        return bool(waiting)
+        return image_id is not None
 
     def _pause(self) -> None:
         """Wait while users need the machine."""

@@ -36,6 +36,11 @@ class DatastoreScans:
             return ""
         return f"{status.st_mtime_ns}:{status.st_size}"
 
+    def is_near(self, image_id: str) -> bool:
+        """Whether the scan lies in a folder here; an archive's series does once it has been opened."""
+        datastore = self._datastore()
+        return not isinstance(datastore, DicomWebStudies) or (datastore.folder / image_id).is_dir()
+
     def read(self, image_id: str) -> Volume:
         """The scan.
 
