@@ -156,3 +156,13 @@ def test_a_map_must_be_finite_single_precision_with_a_confidence_that_is_one():
 
 def test_the_scripted_locator_keeps_the_contract():
     assert isinstance(ScriptedLocator(), LocatesRegions)
+
+
+def test_the_same_names_asked_again_are_not_drawn_again():
+    phantom = marker_volume("LPS")
+    locator = ScriptedLocator()
+    by_name = NamedSegmenter(scripted_predictor(), locator)
+    first = by_name.segment_names(phantom.volume, ["kidney_right"])
+    again = by_name.segment_names(phantom.volume, ["kidney_right"])
+    assert locator.calls == 1
+    assert np.array_equal(first["kidney_right"].mask.full(), again["kidney_right"].mask.full())

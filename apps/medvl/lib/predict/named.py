@@ -40,7 +40,7 @@ _RULE_PRESENCE, _RULE_OVERLAP = 0.95, 0.9
 """What a rule is trusted; it has no estimate of its own."""
 _BONE_REACH = 1.0
 """Bones are looked for where their map's logit is above minus this."""
-_RULE_CACHE_BYTES = 2**29
+_CACHE_BYTES = 2**29
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +101,15 @@ class _HeldMasks:
 
 
 @dataclass(frozen=True, eq=False)
+class _HeldAnswer:
+    found: Mapping[str, NamedMask]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(one.mask.voxels.nbytes for one in self.found.values())
+
+
+@dataclass(frozen=True, eq=False)
 class NamedSegmenter:
     """Finds structures by name, for anybody at any time: thread-safe, holds no user's state.
 
@@ -109,12 +118,14 @@ class NamedSegmenter:
         locator: finds regions.
         options: how masks are drawn from regions.
         rules: what rules found in the scans last asked about, shared.
+        answers: masks last asked for: a viewer sends the text again with every click.
     """
 
     predictor: Predictor
     locator: LocatesRegions
     options: DrawOptions = field(default_factory=DrawOptions)
-    rules: ByteBoundedCache[_HeldMasks] = field(default_factory=lambda: ByteBoundedCache(_RULE_CACHE_BYTES))
+    rules: ByteBoundedCache[_HeldMasks] = field(default_factory=lambda: ByteBoundedCache(_CACHE_BYTES))
+    answers: ByteBoundedCache[_HeldAnswer] = field(default_factory=lambda: ByteBoundedCache(_CACHE_BYTES))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -141,7 +152,11 @@ class NamedSegmenter:
                 f"Structures are found by name on CT in Hounsfield units; this image is "
                 f"{volume.modality.value}. Use the model interactive, with a click or a box."
             )
-        known = [name for name in dict.fromkeys(names) if name in self.names]
+        known = tuple(name for name in dict.fromkeys(names) if name in self.names)
+        key = (volume.digest, self.identity, self.options, known)
+        return dict(self.answers.get(key, lambda: _HeldAnswer(self._segmented(volume, known))).found)
+
+    def _segmented(self, volume: Volume, known: Sequence[str]) -> dict[str, NamedMask]:
         ruled = self._by_rule(volume) if any(_needs_rules(name) for name in known) else {}
         found = {name: _by_rule(ruled[name]) for name in known if name in ruled and ruled[name].count}
         rest = [name for name in known if name not in found]
