@@ -9,6 +9,7 @@ import torch
 
 from lib.cli.evaluate_active import _plot
 from lib.errors import InputError
+from lib.train import active_head
 from lib.train.active import (
     ALL_LABELS,
     Plan,
@@ -92,7 +93,9 @@ def test_patients_are_on_one_side_only_and_too_few_are_refused(scans):
         split_scans(scans[:5], 0.35, 0)
 
 
-def test_all_strategies_begin_alike_and_no_published_model_is_worse_than_the_one_before(scans):
+def test_all_strategies_begin_alike_and_no_published_model_is_worse_than_the_one_before(scans, monkeypatch):
+    monkeypatch.setattr(active_head, "STEPS", 40)
+    monkeypatch.setattr(active_head, "BATCH_CELLS", 512)
     plan = Plan(seeds=(0,), first=2, per_round=3, rounds=4)
     points = list(simulate_active(scans, plan))
     curves = {
