@@ -1,0 +1,118 @@
+"""What the model says: findings that each rest on a mask, and the report that they make up."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from lib.vocabulary import Side
+
+Millimetres = tuple[float, float, float]
+
+
+class Size(StrEnum):
+    """Of an organ that is wholly in the scan, against the reference range of adults."""
+
+    NORMAL = "normal"
+    ENLARGED = "enlarged"
+    SMALL = "small"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One statement and what was measured of the mask that it rests on.
+
+    Attributes:
+        text: one sentence.
+        label: name of the mask.
+        index: the mask's value in the label map beside the report.
+        confidence: 0 to 1.
+        volume_ml: of the mask.
+        mean_hu: mean of the scan's values in it.
+        sd_hu: their standard deviation.
+        extent_mm: right to left, front to back, top to bottom.
+        centre_ras_mm: mean position.
+        side: of the patient, by position; None in the middle.
+        is_partial: it reaches the edge of the scan.
+        size: None where no reference range applies.
+        length_mm: from pole to pole, where that is measured.
+        long_axis_mm: longest axial diameter (RECIST 1.1), of lesions.
+        short_axis_mm: the longest at right angles to it.
+    """
+
+    text: str
+    label: str
+    index: int
+    confidence: float
+    volume_ml: float
+    mean_hu: float
+    sd_hu: float
+    extent_mm: Millimetres
+    centre_ras_mm: Millimetres
+    side: Side | None = None
+    is_partial: bool = False
+    size: Size | None = None
+    length_mm: float | None = None
+    long_axis_mm: float | None = None
+    short_axis_mm: float | None = None
+
+    @property
+    def is_abnormal(self) -> bool:
+        """Whether it is a lesion, or an organ of another size than most adults'."""
+        return self.long_axis_mm is not None or self.size in (Size.ENLARGED, Size.SMALL)
+
+    def as_json(self) -> dict[str, Any]:
+        """As clients read it; what was not measured is left out."""
+        document: dict[str, Any] = {
+            "text": self.text,
+            "label": self.label,
+            "index": self.index,
+            "volume_ml": round(self.volume_ml, 3),
+            "mean_hu": round(self.mean_hu, 2),
+            "sd_hu": round(self.sd_hu, 2),
+            "extent_mm": [round(part, 2) for part in self.extent_mm],
+            "centre_ras_mm": [round(part, 2) for part in self.centre_ras_mm],
+            "confidence": round(self.confidence, 4),
+            "partly_in_scan": self.is_partial,
+        }
+        lengths = {
+            "length_mm": self.length_mm,
+            "long_axis_mm": self.long_axis_mm,
+            "short_axis_mm": self.short_axis_mm,
+        }
+        document |= {name: round(length, 2) for name, length in lengths.items() if length is not None}
+        names = {"side": self.side, "size": self.size}
+        return document | {name: str(value) for name, value in names.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Findings and impression of one scan.
+
+    Attributes:
+        technique: what was scanned, in one sentence.
+        findings: in the order of their masks.
+        impression: sentences, the most important first.
+        is_assessable: False for what is no CT of a patient.
+    """
+
+    technique: str
+    findings: tuple[Finding, ...]
+    impression: tuple[str, ...]
+    is_assessable: bool = True
+
+    @property
+    def text(self) -> str:
+        """The whole report as plain text."""
+        parts = [self.technique]
+        if self.findings:
+            parts += ["Findings:", *(finding.text for finding in self.findings)]
+        return "\n".join([*parts, "Impression:", *self.impression])
+
+    def as_json(self) -> dict[str, Any]:
+        """The report's part of the document that clients read."""
+        return {
+            "text": self.text,
+            "findings": [finding.as_json() for finding in self.findings],
+            "impression": list(self.impression),
+            "assessable": self.is_assessable,
+        }
