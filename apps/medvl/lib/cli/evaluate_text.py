@@ -48,7 +48,7 @@ def text(  # noqa: PLR0913 - each is an option of the command
         bool, typer.Option(help="Score a mean atlas of the train split, through the same segmenter, too.")
     ] = True,
     ablations: Annotated[
-        bool, typer.Option(help="Score regions without the segmenter, and with their boxes alone, too.")
+        bool, typer.Option(help="Score regions without the segmenter, and as points or boxes alone, too.")
     ] = False,
     mirrored: Annotated[bool, typer.Option(help="Show the model the mirror image of each case too.")] = False,
 ) -> None:
@@ -97,7 +97,7 @@ def _of_model(model: "NamedSegmenter", *, ablations: bool, mirrored: bool) -> "l
     contenders = [Contender("", lambda _: model)]
     if mirrored:
         contenders.append(Contender(MIRRORED, lambda _: model, mirrored=True))
-    for how in (Drawing.MAP, Drawing.BOX) if ablations else ():
+    for how in (Drawing.MAP, Drawing.POINT, Drawing.BOX) if ablations else ():
         other = replace(model, options=replace(model.options, how=how))
         contenders.append(Contender(how.value, lambda _, other=other: other))  # type: ignore[misc]
     return contenders

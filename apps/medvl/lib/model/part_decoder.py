@@ -16,6 +16,7 @@ from lib.model.decoder import PIXELS_PER_CELL, PromptTensors, decode_batch
 from lib.shapes import FeatureMap, Scores
 
 BoxesPx = Float[Tensor, "batch 4"]
+ClicksPx = Float[Tensor, "batch num_clicks 2"]
 PartLogits = Float[Tensor, "batch 1 part_height part_width"]
 _PIXEL_CENTRE = 0.5
 _BOX_CORNERS = (2, 3)
@@ -54,14 +55,24 @@ class PartPrompts:
 
     Attributes:
         part: which part.
-        boxes_px: edges x0, y0, x1, y1 in pixels of the whole canvas.
+        boxes_px: edges x0, y0, x1, y1 in pixels of the whole canvas; None for no boxes.
         mask_logits: where each object probably is, positive inside, four pixels a cell of the part; None for
             weights that do not follow masks.
+        clicks_px: points on each object, (x, y) in pixels of the whole canvas; None for no clicks.
+
+    Either boxes or clicks are given.
     """
 
     part: Part
-    boxes_px: BoxesPx
-    mask_logits: PartLogits | None
+    boxes_px: BoxesPx | None
+    mask_logits: PartLogits | None = None
+    clicks_px: ClicksPx | None = None
+
+    def to(self, device: torch.device) -> "PartPrompts":
+        """A copy elsewhere."""
+        tensors = (self.boxes_px, self.mask_logits, self.clicks_px)
+        boxes, masks, clicks = (None if tensor is None else tensor.to(device) for tensor in tensors)
+        return PartPrompts(self.part, boxes, masks, clicks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,20 +101,32 @@ def decode_part(
         prompts: one for each object.
         boxes_as_points: SAM2 takes a box as two labelled points, SAM as a box.
     """
-    count = len(prompts.boxes_px)
-    boxes = prompts.boxes_px.reshape(count, 2, 2) - _PIXEL_CENTRE
-    labels = torch.tensor(_BOX_CORNERS, dtype=torch.int32, device=boxes.device).expand(count, -1)
+    points, boxes = _points_and_boxes(prompts, boxes_as_points=boxes_as_points)
+    count = len(boxes) if boxes is not None else len(points[0]) if points is not None else 0
     drawn = decode_batch(
         sam2,
         tuple(_cut(level, levels[-1], prompts.part).expand(count, -1, -1, -1) for level in levels),
-        PromptTensors(
-            points=(boxes, labels) if boxes_as_points else None,
-            boxes=None if boxes_as_points else boxes,
-            masks=prompts.mask_logits,
-        ),
+        PromptTensors(points, boxes, prompts.mask_logits),
         corner=(prompts.part.row, prompts.part.col),
     )
     return PartOutput(drawn.mask_logits[:, :1].float(), drawn.iou[:, 0].float(), drawn.object_logit.float())
+
+
+def _points_and_boxes(
+    prompts: PartPrompts, *, boxes_as_points: bool
+) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None]:
+    if prompts.clicks_px is not None:
+        on_object = torch.ones(
+            prompts.clicks_px.shape[:2], dtype=torch.int32, device=prompts.clicks_px.device
+        )
+        return (prompts.clicks_px - _PIXEL_CENTRE, on_object), None
+    if prompts.boxes_px is None:
+        return None, None
+    boxes = prompts.boxes_px.reshape(-1, 2, 2) - _PIXEL_CENTRE
+    if not boxes_as_points:
+        return None, boxes
+    labels = torch.tensor(_BOX_CORNERS, dtype=torch.int32, device=boxes.device).expand(len(boxes), -1)
+    return (boxes, labels), None
 
 
 def _cut(level: FeatureMap, coarsest: FeatureMap, part: Part) -> FeatureMap:
