@@ -33,6 +33,8 @@ class Drawing(StrEnum):
 
     MAP = "map"
     """Nothing: the map itself is the mask."""
+    POINT = "point"
+    """A click in its thick; READ (Qian et al., CVPR 2025) so gives similarities as points."""
     BOX = "box"
     """The box around it."""
     MASK = "mask"
@@ -173,25 +175,38 @@ def _drawn(scan: EmbeddedScan, index: int, region: Tensor, options: DrawOptions)
     """What the network draws from a map (side, side) on a slice, and the overlap that it expects."""
     if options.how is Drawing.MAP:
         return region, 1.0
-    follows_masks = options.how is Drawing.MASK and scan.segmenter.config.knows(TrainedPrompt.MASK)
+    how = options.how
+    if how is Drawing.MASK and not scan.segmenter.config.knows(TrainedPrompt.MASK):
+        how = Drawing.BOX
     drawn, iou = region, 0.0
-    for _ in range(options.rounds if follows_masks else 1):
-        drawn, iou = _drawn_once(scan, index, drawn, with_mask=follows_masks)
+    for _ in range(options.rounds if how is Drawing.MASK else 1):
+        drawn, iou = _drawn_once(scan, index, drawn, how)
         if not (drawn > 0).any():
             break
     return torch.where(_near(scan, region > 0, options.reach_mm), drawn, FAR_OUTSIDE), iou
 
 
-def _drawn_once(scan: EmbeddedScan, index: int, region: Tensor, *, with_mask: bool) -> tuple[Tensor, float]:
+def _drawn_once(scan: EmbeddedScan, index: int, region: Tensor, how: Drawing) -> tuple[Tensor, float]:
     part, box_px = _part_and_box(scan, region)
-    hint = torch.where(region > 0, MASK_LOGIT, -MASK_LOGIT)[None, None, *part.window].contiguous()
-    prompts = PartPrompts(part, box_px[None], hint if with_mask else None)
+    if how is Drawing.POINT:
+        prompts = PartPrompts(part, None, None, _thickest_px(scan, region))
+    else:
+        hint = torch.where(region > 0, MASK_LOGIT, -MASK_LOGIT)[None, None, *part.window].contiguous()
+        prompts = PartPrompts(part, box_px[None], hint if how is Drawing.MASK else None)
     embedding = scan.embedding(index)
     with scan.gate.turn():
         output = scan.segmenter.decode_part(embedding, prompts)
     drawn = torch.full_like(region, FAR_OUTSIDE)
     drawn[part.window] = output.mask_logits[0, 0].cpu()
     return drawn, float(output.iou[0])
+
+
+def _thickest_px(scan: EmbeddedScan, region: Tensor) -> Tensor:
+    """The point of a map that is farthest from its edge, (1, 1, 2) as (x, y) in canvas pixels."""
+    depth = ndimage.distance_transform_edt(np.pad((region > 0).numpy(), 1))[1:-1, 1:-1]
+    row, col = np.unravel_index(int(depth.argmax()), depth.shape)
+    px = scan.segmenter.config.image_size / region.shape[-1]
+    return torch.tensor([[[(col + 0.5) * px, (row + 0.5) * px]]], dtype=torch.float32)
 
 
 def _part_and_box(scan: EmbeddedScan, region: Tensor) -> tuple[Part, Tensor]:
