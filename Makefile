@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WEIGHTS := $(VENV)/.weights
+BROWSER := $(VENV)/.browser
 UV_VERSION := 0.13.9
 SAMPLE_STUDIES := sample-data/cache/studies
 STUDIES ?= $(SAMPLE_STUDIES)
 
-.PHONY: help setup demo serve sample-data pacs pacs-stop test test-slow check format bench docs lock golden hooks clean
+.PHONY: help setup demo serve sample-data pacs pacs-stop test test-slow test-clients check format bench docs lock golden hooks clean
 
 help:  ## Lists these words.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,10 +44,17 @@ pacs-stop: $(INSTALLED)  ## Ends the Orthanc that `make pacs` started.
 	$(BIN)/python -m lib.cli.pacs stop
 
 test: setup  ## Tests that finish in minutes on two cores.
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu and not browser"
 
 test-slow: setup sample-data  ## The slower checks.
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+$(BROWSER): $(INSTALLED) tests/clients/requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r tests/clients/requirements.lock
+	@touch $@
+
+test-clients: setup sample-data $(BROWSER)  ## OHIF in headless Chromium, Slicer's module and Orthanc against the server.
+	$(BIN)/python tools/contained.py $(BIN)/python -m pytest -m "not gpu" tests/clients
 
 check: $(INSTALLED)  ## Format, lint, types, layers, spelling, no large or patients' files: seconds.
 	$(BIN)/ruff format --check .
@@ -77,6 +85,7 @@ hooks: $(INSTALLED)  ## Runs the quick checks before each commit (pre-commit, no
 
 lock: $(INSTALLED)  ## Resolves the dependencies again.
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --all-extras pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header -c requirements.lock tests/clients/requirements.in -o tests/clients/requirements.lock
 
 clean:  ## Removes the environment and what was downloaded or written.
-	rm -rf $(VENV) demo-output sample-data/cache apps/medvl/model
+	rm -rf $(VENV) demo-output test-output sample-data/cache apps/medvl/model
