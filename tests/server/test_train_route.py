@@ -5,6 +5,7 @@ from collections import deque
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from monailabel.interfaces.app import MONAILabelApp
 from monailabel.utils.async_tasks import utils
 
 from lib.server.answers import install_error_answers
@@ -14,8 +15,8 @@ from lib.settings import Settings
 from lib.trainers.medvl import TRAINER, MedVLTrainer
 
 
-class App:
-    def __init__(self, folder):
+class App(MONAILabelApp):
+    def __init__(self, folder):  # nothing of MONAI Label's own is made
         self._trainers = {TRAINER: MedVLTrainer(Settings(weights_dir=folder / "weights"))}
         self._datastore = StudiesDatastore(folder / "studies")
 
