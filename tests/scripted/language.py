@@ -1,4 +1,4 @@
-"""A language model of two layers with random parameters and a tokenizer of single bytes."""
+"""A language model of two layers with random parameters and a tokenizer of single bytes and one pair."""
 
 import json
 
@@ -19,7 +19,7 @@ TEMPLATE = (
 )
 SETTINGS = {
     "model_type": "llama",
-    "vocab_size": 258,
+    "vocab_size": 259,
     "hidden_size": 32,
     "intermediate_size": 64,
     "num_hidden_layers": 2,
@@ -29,19 +29,20 @@ SETTINGS = {
     "rms_norm_eps": 1e-5,
     "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
     "tie_word_embeddings": True,
-    "bos_token_id": 256,
-    "eos_token_id": 257,
+    "bos_token_id": 257,
+    "eos_token_id": 258,
 }
 
 
 def tiny_config(rank: int = 2) -> LanguageConfig:
     targets = ("q_proj", "v_proj") if rank else ()
-    return LanguageConfig("tiny", "tiny", rank, 4, targets, START, "", 40, 16)
+    return LanguageConfig("tiny", "tiny", rank, 4, targets, START, "", 120, 16)
 
 
 def tiny_tokenizer() -> Tokenizer:
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
+    letters = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "li"]
+    vocabulary = {letter: number for number, letter in enumerate(letters)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [("l", "i")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in (START, END)])

@@ -65,7 +65,7 @@ def write_gguf(path, architecture: str = "llama") -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)
-    writer.add_token_types([3 if number >= 256 else 1 for number in range(len(tokens))])
+    writer.add_token_types([3 if number >= 257 else 1 for number in range(len(tokens))])
     writer.add_token_merges(["l i"])
     writer.add_bos_token_id(256)
     writer.add_eos_token_id(257)
@@ -87,8 +87,9 @@ def test_a_model_that_llama_cpp_published_gives_the_logits_that_it_had(tmp_path)
     write_gguf(tmp_path / "tiny.gguf")
     network, tokens = from_published(read_gguf(tmp_path / "tiny.gguf"), "tiny")
     torch.testing.assert_close(logits(network.eval()), logits(tiny_network()), rtol=1e-2, atol=2e-2)
-    assert tokens.text_of(tokens.of_text("hello 12")) == "hello 12"
-    assert tokens.end_ids == {257}
+    assert tokens.text_of(tokens.of_text("a liver, 12")) == "a liver, 12"
+    assert len(tokens.of_text("liver")) == 4
+    assert tokens.end_ids == {258}
 
 
 def test_a_model_of_another_kind_and_a_file_that_is_none_are_refused(tmp_path):
