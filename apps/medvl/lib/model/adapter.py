@@ -4,6 +4,8 @@ An adapter adds `alpha / rank * B A x` to a layer's output; B begins as zero, so
 nothing (Hu et al., LoRA, 2021).
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -45,6 +47,7 @@ def adapter_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
 
 def merge_adapter(network: nn.Module) -> None:
     """Add the adapter to the layers that it adapts, for speed; it cannot be trained afterwards."""
-    for module in network.modules():
-        if hasattr(module, "lora_A") and hasattr(module, "merge"):
-            module.merge()  # type: ignore[operator]
+    adapted: Any
+    for adapted in network.modules():
+        if hasattr(adapted, "lora_A") and hasattr(adapted, "merge"):
+            adapted.merge()

@@ -7,6 +7,7 @@ takes it. Nothing here changes while it serves; several threads may use one obje
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +97,7 @@ class LanguageModel(nn.Module):
     @property
     def hidden_size(self) -> int:
         """Length of a state, and of a visual token."""
-        return int(self.network.config.get_text_config().hidden_size)  # type: ignore[operator, union-attr]
+        return int(self._network.config.get_text_config().hidden_size)
 
     def seg_ids(self, sentence: str) -> list[int]:
         """The numbers of a sentence up to and with [SEG].
@@ -137,7 +138,7 @@ class LanguageModel(nn.Module):
     def embed(self, ids: Tensor) -> Tensor:
         """What tokens are read as, shape (..., hidden size); [SEG] is the learned vector."""
         is_seg = ids == self.tokens.seg_id
-        table = self.network.get_input_embeddings()  # type: ignore[operator]
+        table = self._network.get_input_embeddings()
         return torch.where(is_seg[..., None], self.seg_embedding, table(ids.masked_fill(is_seg, 0)))
 
     @torch.inference_mode()
@@ -186,16 +187,21 @@ class LanguageModel(nn.Module):
         return Answer(_cut(self.tokens.text_of(ids), limits.stop_texts), len(ids), ended, found)
 
     @property
-    def _body(self) -> nn.Module:
+    def _network(self) -> Any:
+        """The network, with what Hugging Face adds to a module."""
+        return self.network
+
+    @property
+    def _body(self) -> Any:
         """The network without the layer that names words, which is its largest."""
-        return self.network.get_decoder()  # type: ignore[operator, no-any-return]
+        return self._network.get_decoder()
 
     def _first_embeddings(self, message: str, limits: AnswerLimits, visual: TokenEmbeddings | None) -> Tensor:
         if not message.strip():
             raise PromptError("The message is empty; say what you want to know.")
         ids = self.tokens.of_message(message)
         seen = 0 if visual is None else len(visual)
-        room = int(self.network.config.get_text_config().max_position_embeddings)  # type: ignore[operator, union-attr]
+        room = int(self._network.config.get_text_config().max_position_embeddings)
         if seen + len(ids) + limits.most_tokens > room:
             raise PromptError(
                 f"The message has {len(ids)} tokens; with {seen} of the image and {limits.most_tokens} of "
@@ -206,7 +212,7 @@ class LanguageModel(nn.Module):
 
     def _logits(self, state: Tensor, limits: AnswerLimits) -> Tensor:
         """Of the model's own tokens and, behind them, of [SEG]."""
-        words = self.network.get_output_embeddings()(state).float()  # type: ignore[operator]
+        words = self._network.get_output_embeddings()(state).float()
         if not limits.may_segment:
             return words[: self.tokens.seg_id]
         return torch.cat([words[: self.tokens.seg_id], (state @ self.seg_embedding)[None].float()])

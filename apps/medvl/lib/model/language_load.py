@@ -64,9 +64,9 @@ def from_published(published: Published, name: str) -> tuple[nn.Module, Tokens]:
     return network, tokens
 
 
-def _with_tied(network: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _with_tied(network: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """With the layer that names words, where it is the table of embeddings once more and so not stored."""
-    if "lm_head.weight" in tensors or not network.config.tie_word_embeddings:  # type: ignore[union-attr]
+    if "lm_head.weight" in tensors or not network.config.tie_word_embeddings:
         return tensors
     return tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"]}
 
@@ -94,10 +94,9 @@ def _from_folder(folder: Path) -> tuple[nn.Module, Tokens]:
     return network, _tokens(text, tokenizer.chat_template or "", network)
 
 
-def _tokens(tokenizer_json: str, chat_template: str, network: nn.Module) -> Tokens:
-    settings: Any = network.config
-    ends = settings.get_text_config().eos_token_id
-    rows = network.get_input_embeddings().num_embeddings  # type: ignore[operator]
+def _tokens(tokenizer_json: str, chat_template: str, network: Any) -> Tokens:
+    ends = network.config.get_text_config().eos_token_id
+    rows = network.get_input_embeddings().num_embeddings
     return make_tokens(
         tokenizer_json, chat_template, int(rows), frozenset(ends if isinstance(ends, list) else [ends])
     )

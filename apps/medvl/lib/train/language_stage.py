@@ -130,7 +130,7 @@ def batch_loss(
 def score(queries: SentenceQueries, kinds: dict[str, list[Sentence]]) -> dict[str, float]:
     """Share of sentences that are understood, by kind; of the unknown, those that are called unknown."""
     return {
-        kind: sum(map(_is_right, [queries] * len(sentences), sentences)) / len(sentences)
+        kind: sum(_is_right(queries, sentence) for sentence in sentences) / len(sentences)
         for kind, sentences in kinds.items()
         if sentences
     }
