@@ -71,7 +71,7 @@ def read_checkpoint(path: Path, layout: CheckpointFormat) -> dict[str, Tensor]:
     Raises:
         WeightsError: the file is not laid out so, or holds anything but tensors.
     """
-    if layout in (CheckpointFormat.MEDVL, CheckpointFormat.SENTENCES):
+    if layout in (CheckpointFormat.MEDVL, CheckpointFormat.SENTENCES, CheckpointFormat.REGIONS):
         return _read_safetensors(path)
     if layout.kind is WeightsKind.VOLUME:
         return _volume_parameters(path, layout)

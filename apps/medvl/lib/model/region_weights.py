@@ -1,6 +1,9 @@
 """A trained RegionPrior from the weights folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from lib.errors import WeightsError
 from lib.model.config import CONFIG_DIR, parse, read_yaml
@@ -23,13 +26,28 @@ def load_region_prior(name: str, weights_dir: Path) -> tuple[RegionPrior, str]:
         ConfigError: a wrong configuration.
     """
     installed = find_installed(name, weights_dir)
-    path = CONFIG_DIR / "model" / f"{installed.config}.yaml"
+    network = region_prior_of(installed.config, read_tensors(name, weights_dir), name)
+    return network, installed.sha256
+
+
+def region_prior_of(config: str, tensors: Mapping[str, Tensor], name: str) -> RegionPrior:
+    """The network in eval mode with these parameters.
+
+    Args:
+        config: of the network, in configs/model.
+        tensors: its parameters, in any precision.
+        name: of the weights, for messages.
+
+    Raises:
+        WeightsError: they are not those of the network that the configuration describes.
+        ConfigError: a wrong configuration.
+    """
+    path = CONFIG_DIR / "model" / f"{config}.yaml"
     network = RegionPrior(parse(RegionPriorConfig, read_yaml(path), path.name))
-    tensors = {key: value.float() for key, value in read_tensors(name, weights_dir).items()}
     try:
-        network.load_state_dict(tensors, strict=True)
+        network.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=True)
     except RuntimeError as error:
         raise WeightsError(
             f"The weights {name!r} do not fit {path.name}; fetch them again with: medvl weights fetch {name}"
         ) from error
-    return network.eval(), installed.sha256
+    return network.eval()

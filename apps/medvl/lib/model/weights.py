@@ -45,6 +45,8 @@ class CheckpointFormat(StrEnum):
     """A torch file with a 3D ResNet among its parameters, as Merlin and Astra are published."""
     MONAI_VIT = "monai-vit"
     """A torch or safetensors file with the parameters of MONAI's ViT."""
+    REGIONS = "regions"
+    """A safetensors file with a RegionPrior's parameters, as `medvl train regions` writes it."""
 
     @property
     def kind(self) -> "WeightsKind":
@@ -59,6 +61,7 @@ class WeightsKind(StrEnum):
     LANGUAGE = "language model"
     SENTENCES = "adapter of a language model"
     VOLUME = "volume encoder"
+    REGIONS = "region prior"
 
 
 _KINDS = {
@@ -66,6 +69,7 @@ _KINDS = {
     CheckpointFormat.SENTENCES: WeightsKind.SENTENCES,
     CheckpointFormat.INFLATED_RESNET: WeightsKind.VOLUME,
     CheckpointFormat.MONAI_VIT: WeightsKind.VOLUME,
+    CheckpointFormat.REGIONS: WeightsKind.REGIONS,
 }
 
 

@@ -49,6 +49,7 @@ class LoopConfig:
         checkpoint_every: steps.
         report_every: steps.
         budget_s: the loop stops, resumable, after so many seconds; None for no bound.
+        cycles: the rate rises and falls so often, each time half as high (Loshchilov and Hutter, ICLR 2017).
     """
 
     iterations: int
@@ -60,13 +61,17 @@ class LoopConfig:
     checkpoint_every: int = 100
     report_every: int = 25
     budget_s: float | None = None
+    cycles: int = 1
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
+        """Learning rate of a step."""
+        length = math.ceil(self.iterations / self.cycles)
+        cycle, step = divmod(step, length)
+        highest = self.learning_rate / 2**cycle
         if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.iterations - self.warmup)
-        return self.learning_rate * (_LEAST_RATE + (1 - _LEAST_RATE) * (1 + math.cos(math.pi * done)) / 2)
+            return highest * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, length - self.warmup)
+        return highest * (_LEAST_RATE + (1 - _LEAST_RATE) * (1 + math.cos(math.pi * done)) / 2)
 
 
 @dataclass(eq=False)

@@ -30,6 +30,7 @@ class RegionStageConfig:
         names: structures to learn.
         seed: of samples and parameters.
         iterations: steps.
+        cycles: how often the learning rate rises and falls, each time half as high.
         batch_size: samples a step.
         learning_rate: highest.
         warmup: steps.
@@ -56,6 +57,7 @@ class RegionStageConfig:
     first_phantom: int
     real_share: float
     case_shares: dict[str, float] = field(default_factory=dict)
+    cycles: int = 1
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
@@ -114,6 +116,7 @@ def train_regions(
         clip_norm=config.clip_norm,
         average_decay=config.average_decay,
         budget_s=budget_s,
+        cycles=config.cycles,
     )
     if not run_loop(part, losses, loop, folder, report):
         return None
