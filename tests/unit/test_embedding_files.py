@@ -13,6 +13,8 @@ from lib.predict.embedding_files import EmbeddingFiles, FileBackedEngine
 class CountingEngine:
     """Embeds a slice as its mean and remembers how often."""
 
+    streams = 1
+
     def __init__(self, identity: str = "counting 1") -> None:
         self.identity = identity
         self.calls = 0

@@ -10,6 +10,8 @@ from lib.shapes import CanvasLogits, FeatureMap, Scores
 
 PIXELS_PER_CELL = 4
 """Of the masks that go in and come out, along each side of an embedding's cell."""
+ALWAYS_THERE = 10.0
+"""What sam2's decoder gives as an object's logit where the weights hold no score."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,7 @@ def decode_batch(
     image = levels[-1]
     height, width = image.shape[-2:]
     sparse, dense = sam2.sam_prompt_encoder(
-        points=prompts.points, boxes=prompts.boxes, masks=_fitted(prompts.masks, height, width)
+        points=prompts.points, boxes=prompts.boxes, masks=fitted(prompts.masks, height, width)
     )
     if sam2.directly_add_no_mem_embed:
         image = image + sam2.no_mem_embed.view(1, -1, 1, 1)
@@ -86,7 +88,7 @@ def decode_batch(
     return DecodedBatch(masks, ious, tokens, object_logits[:, 0])
 
 
-def _fitted(masks: CanvasLogits | None, height: int, width: int) -> Tensor | None:
+def fitted(masks: CanvasLogits | None, height: int, width: int) -> Tensor | None:
     """Mask prompts at the resolution that the prompt encoder reads: four pixels for each cell."""
     size = (PIXELS_PER_CELL * height, PIXELS_PER_CELL * width)
     if masks is None or tuple(masks.shape[-2:]) == size:

@@ -1,4 +1,4 @@
-"""Engines that run the slice encoder: PyTorch anywhere, OpenVINO on a CPU where it is faster.
+"""Engines that run slice encoder and mask decoder: PyTorch anywhere, OpenVINO on a CPU where it is faster.
 
 An engine computes one slice at a time, so that an embedding never depends on who else waits. Engines differ
 by rounding; `identity` keeps what they computed apart in caches.
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from lib.errors import ConfigError
 from lib.model.config import Backbone, SegmenterConfig
-from lib.model.engine_openvino import OpenVinoEngine
-from lib.shapes import CanvasBatch
+from lib.model.decoder import DecodedBatch, PromptTensors, decode_batch
+from lib.model.engine_openvino import OpenVinoDecoder, OpenVinoEngine
+from lib.shapes import CanvasBatch, FeatureMap
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +43,33 @@ class EncoderEngine(Protocol):
         """Name, version and precision: what the last bits of an embedding depend on."""
         ...
 
+    @property
+    def streams(self) -> int:
+        """Slices that it computes best side by side."""
+        ...
+
     def encode(self, canvas: CanvasBatch) -> tuple[Tensor, ...]:
         """Embed one normalised slice (1, 3, side, side): feature maps (1, C, h, w), fine to coarse."""
+        ...
+
+
+@runtime_checkable
+class DecoderEngine(Protocol):
+    """Anything that runs prompt encoder and mask decoder."""
+
+    @property
+    def identity(self) -> str:
+        """Name, version and precision: what the last bits of a mask depend on."""
+        ...
+
+    def decode(
+        self, levels: tuple[FeatureMap, ...], prompts: PromptTensors, *, multimask: bool = False
+    ) -> DecodedBatch:
+        """Draw one object on one slice, as `lib.model.decoder.decode_batch` does."""
+        ...
+
+    def rebuilt(self, sam2: SAM2Base) -> "DecoderEngine":
+        """The same kind of engine for other parameters of the same network."""
         ...
 
 
@@ -54,6 +80,9 @@ class TorchEngine:
         sam2: the network, on its device.
         half: 16 bit type of mixed precision; None: all in float32.
     """
+
+    streams = 1
+    """PyTorch spreads each step over all cores."""
 
     def __init__(self, sam2: SAM2Base, half: torch.dtype | None = None) -> None:
         self._sam2 = sam2
@@ -74,13 +103,61 @@ class TorchEngine:
         return tuple(level.float().contiguous() for level in levels)
 
 
-def make_engine(choice: EngineChoice, sam2: SAM2Base, config: SegmenterConfig) -> EncoderEngine:
+class TorchDecoder:
+    """Prompt encoder and mask decoder as sam2 runs them.
+
+    Args:
+        sam2: the network, on its device.
+    """
+
+    def __init__(self, sam2: SAM2Base) -> None:
+        self._sam2 = sam2
+
+    @property
+    def identity(self) -> str:
+        """PyTorch's version and the kind of device."""
+        return f"torch {torch.__version__} {next(self._sam2.parameters()).device.type}"
+
+    def decode(
+        self, levels: tuple[FeatureMap, ...], prompts: PromptTensors, *, multimask: bool = False
+    ) -> DecodedBatch:
+        """Draw one object on each slice."""
+        return decode_batch(self._sam2, levels, prompts, multimask=multimask)
+
+    def rebuilt(self, sam2: SAM2Base) -> "TorchDecoder":
+        """The same for other parameters of the same network."""
+        return TorchDecoder(sam2)
+
+
+def make_decoder(choice: EngineChoice, sam2: SAM2Base, config: SegmenterConfig) -> DecoderEngine:
+    """What decodes slices where `make_engine` would encode them with the same choice.
+
+    Args:
+        choice: what the operator wants.
+        sam2: the network in eval mode, on its device.
+        config: what it was built from.
+    """
+    fallback = TorchDecoder(sam2)
+    if choice is EngineChoice.TORCH or config.multimask or _obstacle_to_openvino(sam2, config):
+        return fallback
+    try:
+        return OpenVinoDecoder(sam2, torch.get_num_threads())
+    except (ImportError, RuntimeError) as error:  # what follows an encoder without OpenVINO is no news
+        logger.info("masks are decoded by PyTorch: %s", error)
+        return fallback
+
+
+def make_engine(
+    choice: EngineChoice, sam2: SAM2Base, config: SegmenterConfig, streams: int = 1
+) -> EncoderEngine:
     """The engine that was asked for; with `auto`, the fastest that works here.
 
     Args:
         choice: what the operator wants.
         sam2: the network in eval mode, on its device.
         config: what it was built from.
+        streams: slices that whoever uses it can hand over at a time; more of them take longer each, and less
+            together.
 
     Raises:
         ConfigError: OpenVINO was asked for and cannot run this encoder here.
@@ -93,7 +170,7 @@ def make_engine(choice: EngineChoice, sam2: SAM2Base, config: SegmenterConfig) -
     is_cuda = next(sam2.parameters()).device.type == "cuda"
     engine: EncoderEngine = TorchEngine(sam2, GPU_HALF if is_cuda else None)
     if choice is not EngineChoice.TORCH and not obstacle:
-        engine = _openvino_or(engine, choice, sam2, config)
+        engine = _openvino_or(engine, choice, sam2, config, streams)
     logger.info("slices are encoded by %s", engine.identity)
     return engine
 
@@ -106,10 +183,11 @@ def _obstacle_to_openvino(sam2: SAM2Base, config: SegmenterConfig) -> str:
 
 
 def _openvino_or(
-    fallback: EncoderEngine, choice: EngineChoice, sam2: SAM2Base, config: SegmenterConfig
+    fallback: EncoderEngine, choice: EngineChoice, sam2: SAM2Base, config: SegmenterConfig, streams: int
 ) -> EncoderEngine:
     try:
-        return OpenVinoEngine(sam2.image_encoder, config.image_size, torch.get_num_threads())
+        threads = torch.get_num_threads()
+        return OpenVinoEngine(sam2.image_encoder, config.image_size, threads, streams=streams)
     except (ImportError, RuntimeError) as error:  # not installed, or its CPU plugin does not work here
         if choice is EngineChoice.OPENVINO:
             raise ConfigError(

@@ -3,7 +3,7 @@
 The same network with the same parameters, arranged so that the CPU plugin moves less memory than in the graph
 that is traced from PyTorch: queries, keys and values are three products instead of one that has to be split,
 tokens stay (token, channel) except around convolutions, and batch normalisation and the attention's scale
-are part of the weights. Nodes are typed `Any`: OpenVINO may be absent.
+are part of the weights.
 """
 
 from types import ModuleType
@@ -11,17 +11,15 @@ from typing import Any, cast
 
 import numpy as np
 from timm.models.tiny_vit import Attention, MBConv, NormMlp, PatchMerging, TinyVitBlock
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from lib.model.graph_parts import GraphParts, Node, array
 from lib.model.slice_encoder import TinyVitEncoder
 from lib.shapes import AnyArray
 
-Node = Any
-"""One of the graph's operations, or one of its outputs."""
 
-
-class TinyVitGraph:
+class TinyVitGraph(GraphParts):
     """Builds the graph of one encoder.
 
     Args:
@@ -31,7 +29,7 @@ class TinyVitGraph:
     """
 
     def __init__(self, ops: ModuleType, encoder: TinyVitEncoder, side: int) -> None:
-        self._ops: Any = ops
+        super().__init__(ops)
         self._encoder: Any = encoder
         self._side = side
 
@@ -56,7 +54,7 @@ class TinyVitGraph:
     def _neck(self, x: Node, side: int) -> Node:
         project, first_norm, conv, last_norm = self._encoder.neck
         tokens = self._to_tokens(x, side, project.in_channels)
-        tokens = self._norm(self._linear(tokens, _array(project.weight)[:, :, 0, 0], None), first_norm)
+        tokens = self._norm(self._linear(tokens, array(project.weight)[:, :, 0, 0], None), first_norm)
         x = self._conv(self._to_picture(tokens, side, conv.in_channels), conv)
         tokens = self._norm(self._to_tokens(x, side, conv.out_channels), last_norm)
         return self._to_picture(tokens, side, conv.out_channels)
@@ -100,20 +98,20 @@ class TinyVitGraph:
     def _attention(self, windows: Node, attention: Attention, tokens: int) -> Node:
         heads, width = attention.num_heads, attention.key_dim
         normed = self._norm(windows, attention.norm)
-        weight = _array(attention.qkv.weight).reshape(heads, 3, width, -1)
-        bias = _array(attention.qkv.bias).reshape(heads, 3, width)
+        weight = array(attention.qkv.weight).reshape(heads, 3, width, -1)
+        bias = array(attention.qkv.bias).reshape(heads, 3, width)
         query, key, value = (
             self._heads(normed, weight[:, part] * scale, bias[:, part] * scale, tokens)
             for part, scale in enumerate((attention.scale, 1.0, 1.0))
         )
         query, value = (self._ops.transpose(x, self._integers(0, 2, 1, 3)) for x in (query, value))
         key = self._ops.transpose(key, self._integers(0, 2, 3, 1))
-        offsets = _array(attention.attention_biases[:, attention.attention_bias_idxs])[None]
+        offsets = array(attention.attention_biases[:, attention.attention_bias_idxs])[None]
         scores = self._ops.add(self._ops.matmul(query, key, False, False), self._constant(offsets))
         mixed = self._ops.matmul(self._ops.softmax(scores, -1), value, False, False)
         mixed = self._ops.transpose(mixed, self._integers(0, 2, 1, 3))
         mixed = self._reshape(mixed, -1, tokens, heads * width)
-        return self._linear(mixed, _array(attention.proj.weight), _array(attention.proj.bias))
+        return self._linear(mixed, array(attention.proj.weight), array(attention.proj.bias))
 
     def _heads(self, tokens: Node, weight: AnyArray, bias: AnyArray, count: int) -> Node:
         """One of query, key and value: (windows, count, heads, width)."""
@@ -122,30 +120,21 @@ class TinyVitGraph:
         return self._reshape(product, -1, count, heads, width)
 
     def _mlp(self, tokens: Node, mlp: NormMlp) -> Node:
-        wide = self._linear(self._norm(tokens, mlp.norm), _array(mlp.fc1.weight), _array(mlp.fc1.bias))
+        wide = self._linear(self._norm(tokens, mlp.norm), array(mlp.fc1.weight), array(mlp.fc1.bias))
         wide = self._ops.gelu(wide, "erf")
-        return self._linear(wide, _array(mlp.fc2.weight), _array(mlp.fc2.bias))
+        return self._linear(wide, array(mlp.fc2.weight), array(mlp.fc2.bias))
 
     def _conv(self, x: Node, module: nn.Module, *, activate: bool = False) -> Node:
         conv = _fused(module)
-        weight, stride, padding = _array(conv.weight), list(conv.stride), list(conv.padding)
+        weight, stride, padding = array(conv.weight), list(conv.stride), list(conv.padding)
         if conv.groups > 1:  # all grouped ones are depthwise
             weight = self._constant(weight[:, None])
             x = self._ops.group_convolution(x, weight, stride, padding, padding, [1, 1])
         else:
             x = self._ops.convolution(x, self._constant(weight), stride, padding, padding, [1, 1])
         if conv.bias is not None:
-            x = self._ops.add(x, self._constant(_array(conv.bias)[None, :, None, None]))
+            x = self._ops.add(x, self._constant(array(conv.bias)[None, :, None, None]))
         return self._ops.gelu(x, "erf") if activate else x
-
-    def _linear(self, x: Node, weight: AnyArray, bias: AnyArray | None) -> Node:
-        x = self._ops.matmul(x, self._constant(weight), False, True)
-        return x if bias is None else self._ops.add(x, self._constant(bias))
-
-    def _norm(self, x: Node, norm: nn.LayerNorm) -> Node:
-        x = self._ops.mvn(x, self._integers(-1), True, float(norm.eps), "inside_sqrt")
-        x = self._ops.multiply(x, self._constant(_array(norm.weight)))
-        return self._ops.add(x, self._constant(_array(norm.bias)))
 
     def _to_tokens(self, x: Node, side: int, channels: int) -> Node:
         return self._reshape(self._ops.transpose(x, self._integers(0, 2, 3, 1)), 1, side**2, channels)
@@ -153,19 +142,6 @@ class TinyVitGraph:
     def _to_picture(self, tokens: Node, side: int, channels: int) -> Node:
         x = self._reshape(tokens, 1, side, side, channels)
         return self._ops.transpose(x, self._integers(0, 3, 1, 2))
-
-    def _reshape(self, x: Node, *shape: int) -> Node:
-        return self._ops.reshape(x, self._integers(*shape), False)
-
-    def _integers(self, *values: int) -> Node:
-        return self._ops.constant(np.array(values, dtype=np.int64))
-
-    def _constant(self, values: AnyArray) -> Node:
-        return self._ops.constant(np.ascontiguousarray(values, dtype=np.float32))
-
-
-def _array(values: Tensor) -> AnyArray:
-    return values.detach().float().cpu().numpy()
 
 
 def _fused(module: nn.Module) -> nn.Conv2d:

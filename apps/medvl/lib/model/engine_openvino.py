@@ -1,24 +1,27 @@
-"""OpenVINO's CPU plugin as an engine for the TinyViT slice encoder, in float32.
+"""OpenVINO's CPU plugin as an engine for the TinyViT slice encoder and SAM2's mask decoder, in float32.
 
-The graph is built from the loaded parameters, which takes a tenth of a second; nothing is converted, cached
+The graphs are built from the loaded parameters, which takes a tenth of a second; nothing is converted, cached
 on disk or sent. OpenVINO 2026.4 reports its own import to its maker unless `openvino_telemetry` is absent:
 it is therefore imported as if that package were not installed.
 """
 
 import importlib
+import queue
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 import torch
+from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
+from lib.model.decoder import ALWAYS_THERE, DecodedBatch, PromptTensors, fitted
+from lib.model.decoder_graph import DecoderGraph
 from lib.model.engine_graph import TinyVitGraph
 from lib.model.slice_encoder import TinyVitEncoder
-from lib.shapes import CanvasBatch
+from lib.shapes import AnyArray, CanvasBatch, FeatureMap
 
 _TELEMETRY = "openvino_telemetry"
 
@@ -48,28 +51,31 @@ def _as_if_not_installed(name: str) -> Iterator[None]:
 
 
 class OpenVinoEngine:
-    """The encoder, compiled for this processor. Safe to use from several threads: they take turns.
+    """The encoder, compiled for this processor. Safe to use from several threads.
 
     Args:
         encoder: TinyViT with its parameters, on the CPU.
         side: of the canvas, in pixels.
-        threads: that one slice is computed with.
+        threads: that are used in all.
         precision: `f32`, or `bf16`, which is faster on processors with AMX and changes masks.
+        streams: slices that are computed side by side, sharing the threads; more of them take turns.
 
     Raises:
         ImportError: OpenVINO is not installed.
         RuntimeError: its CPU plugin cannot compile the graph.
     """
 
-    def __init__(self, encoder: TinyVitEncoder, side: int, threads: int, precision: str = "f32") -> None:
+    def __init__(
+        self, encoder: TinyVitEncoder, side: int, threads: int, precision: str = "f32", streams: int = 1
+    ) -> None:
         openvino = import_openvino()
         graph = TinyVitGraph(importlib.import_module("openvino.opset13"), encoder, side)
         model = openvino.Model(*graph.build(), "slice encoder")
-        compiled = openvino.Core().compile_model(model, "CPU", _options(threads, precision))
+        self.streams = max(1, min(streams, threads))
+        compiled = openvino.Core().compile_model(model, "CPU", _options(threads, precision, self.streams))
         self._precision = precision
-        self._version = str(openvino.__version__).split("-", maxsplit=1)[0]
-        self._request: Any = compiled.create_infer_request()
-        self._lock = threading.Lock()
+        self._version = _version(openvino)
+        self._requests = _Requests(compiled, self.streams)
 
     @property
     def identity(self) -> str:
@@ -78,16 +84,98 @@ class OpenVinoEngine:
 
     def encode(self, canvas: CanvasBatch) -> tuple[Tensor, ...]:
         """Embed one normalised slice."""
-        pixels = canvas.float().cpu().contiguous().numpy()
-        with self._lock:
-            output = self._request.infer([pixels], share_inputs=True)[0]  # a copy: the request is used again
+        (output,) = self._requests.run([canvas.float().cpu().contiguous().numpy()])
         return (torch.from_numpy(output),)
 
 
-def _options(threads: int, precision: str) -> dict[str, Any]:
+class OpenVinoDecoder:
+    """Prompt encoder and mask decoder, compiled for this processor. Safe to use from several threads.
+
+    Args:
+        sam2: the network with its parameters, on the CPU: one feature map, one mask for each prompt.
+        threads: that one slice is computed with.
+
+    Raises:
+        ImportError: OpenVINO is not installed.
+        RuntimeError: its CPU plugin cannot compile the graph.
+    """
+
+    def __init__(self, sam2: SAM2Base, threads: int) -> None:
+        openvino = import_openvino()
+        ops, core = importlib.import_module("openvino.opset13"), openvino.Core()
+        self._prompt_encoder = sam2.sam_prompt_encoder
+        self._threads = threads
+        self._version = _version(openvino)
+        self._requests: dict[bool, _Requests] = {}
+        for with_mask in (False, True):
+            graph = DecoderGraph(ops, sam2, with_mask=with_mask)
+            model = openvino.Model(*graph.build(), "mask decoder")
+            compiled = core.compile_model(model, "CPU", _options(threads, "f32", 1))
+            self._requests[with_mask] = _Requests(compiled, 1)
+
+    @property
+    def identity(self) -> str:
+        """OpenVINO's version and the precision."""
+        return f"openvino {self._version} cpu f32"
+
+    def decode(
+        self, levels: tuple[FeatureMap, ...], prompts: PromptTensors, *, multimask: bool = False
+    ) -> DecodedBatch:
+        """Draw one object on one slice.
+
+        Args:
+            levels: the slice's one feature map (1, C, h, w).
+            prompts: for this slice.
+            multimask: False; one mask is drawn for each prompt.
+
+        Raises:
+            ValueError: several slices, several feature maps or several masks are asked for.
+        """
+        if multimask or len(levels) > 1 or len(levels[-1]) > 1:
+            raise ValueError("This decoder draws one mask on one slice of one feature map.")
+        image = levels[-1]
+        sparse, _ = self._prompt_encoder(points=prompts.points, boxes=prompts.boxes, masks=None)
+        masks = fitted(prompts.masks, image.shape[-2], image.shape[-1])
+        given = [image, sparse[0]] + ([] if masks is None else [masks])
+        arrays = [one.float().contiguous().numpy() for one in given]
+        mask, iou, token, *score = (
+            torch.from_numpy(found) for found in self._requests[masks is not None].run(arrays)
+        )
+        object_logit = score[0][:, 0] if score else torch.full((1,), ALWAYS_THERE)
+        return DecodedBatch(mask, iou, token[None], object_logit)
+
+    def rebuilt(self, sam2: SAM2Base) -> "OpenVinoDecoder":
+        """The same for other parameters of the same network."""
+        return OpenVinoDecoder(sam2, self._threads)
+
+
+class _Requests:
+    """Room for so many computations of one compiled graph at a time."""
+
+    def __init__(self, compiled: Any, count: int) -> None:
+        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(count):
+            self._free.put(compiled.create_infer_request())
+
+    def run(self, arrays: list[AnyArray]) -> list[AnyArray]:
+        """All results for these parameters, once one of the others is done if there is no room."""
+        request = self._free.get()
+        try:
+            found = request.infer(arrays, share_inputs=True)  # results are copies: the request is used again
+            return [found[number] for number in range(len(found))]
+        finally:
+            self._free.put(request)
+
+
+def _version(openvino: ModuleType) -> str:
+    return str(openvino.__version__).split("-", maxsplit=1)[0]
+
+
+def _options(threads: int, precision: str, streams: int) -> dict[str, Any]:
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": precision,  # its own choice would be half precision where it can
         "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
         "ENABLE_CPU_PINNING": False,  # other programs use these cores too
     }

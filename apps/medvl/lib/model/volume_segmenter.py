@@ -14,8 +14,8 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
 from lib.model.config import Backbone, SegmenterConfig
-from lib.model.decoder import PromptTensors, decode_batch
-from lib.model.engine import EncoderEngine, TorchEngine
+from lib.model.decoder import PromptTensors
+from lib.model.engine import DecoderEngine, EncoderEngine, TorchDecoder, TorchEngine
 from lib.model.part_decoder import PartOutput, PartPrompts, decode_part
 from lib.shapes import BoxPx, CanvasBatch, CanvasLogits, FeatureMap, PointLabels, PointsPx, Scores
 
@@ -98,6 +98,7 @@ class VolumeSegmenter:
         engine: what runs the slice encoder; None: the network itself.
         encoder_sha256: identifies the slice encoder's weights, where other weights share it; None: as
             weights_sha256.
+        decoder: what runs prompt encoder and mask decoder; None: the network itself.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class VolumeSegmenter:
         device: torch.device,
         engine: EncoderEngine | None = None,
         encoder_sha256: str | None = None,
+        decoder: DecoderEngine | None = None,
     ) -> None:
         self.config = config
         self.weights_sha256 = weights_sha256
@@ -115,6 +117,7 @@ class VolumeSegmenter:
         self.device = device
         self._sam2 = sam2.to(device).eval().requires_grad_(requires_grad=False)
         self.engine = engine or TorchEngine(self._sam2)
+        self.decoder = decoder or TorchDecoder(self._sam2)
         encoder = self._sam2.image_encoder
         self._encode_position = (
             encoder.position_encoding
@@ -140,8 +143,7 @@ class VolumeSegmenter:
         """Draw the object that a prompt means on one slice, without memory."""
         points, boxes = self._points_and_boxes(prompt)
         masks = None if prompt.mask_logits is None else prompt.mask_logits.to(self.device)
-        drawn = decode_batch(
-            self._sam2,
+        drawn = self.decoder.decode(
             self._on_device(embedding),
             PromptTensors(points, boxes, masks),
             multimask=self._is_ambiguous(prompt),
@@ -156,12 +158,8 @@ class VolumeSegmenter:
 
     def decode_part(self, embedding: SliceEmbedding, prompts: PartPrompts) -> PartOutput:
         """Draw several objects on one part of a slice in one run, without memory."""
-        on_device = PartPrompts(
-            prompts.part,
-            prompts.boxes_px.to(self.device),
-            None if prompts.mask_logits is None else prompts.mask_logits.to(self.device),
-        )
         as_points = self.config.backbone is Backbone.HIERA
+        on_device = prompts.to(self.device)
         drawn = decode_part(self._sam2, self._on_device(embedding), on_device, boxes_as_points=as_points)
         return drawn if self.config.object_scores else replace(drawn, object_logit=None)
 

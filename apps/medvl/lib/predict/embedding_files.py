@@ -116,6 +116,11 @@ class FileBackedEngine:
         """The engine's own."""
         return self._engine.identity
 
+    @property
+    def streams(self) -> int:
+        """The engine's own."""
+        return self._engine.streams
+
     def encode(self, canvas: CanvasBatch) -> tuple[Tensor, ...]:
         """Embed one normalised slice; half precision, on the canvas' device."""
         key = self._key(canvas)
