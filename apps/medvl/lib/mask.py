@@ -47,5 +47,5 @@ def merge_objects(masks: dict[str, BinaryMask], affine: Affine, confidence: dict
         raise InputError(f"A label map holds 1 to {MAX_LABELS} objects; got {len(masks)}.")
     label_map = np.zeros(next(iter(masks.values())).shape, dtype=np.uint8)
     for value, mask in enumerate(masks.values(), start=1):
-        label_map[mask] = value
+        np.copyto(label_map, np.uint8(value), where=mask)
     return Mask(label_map, affine, {name: value for value, name in enumerate(masks, start=1)}, confidence)

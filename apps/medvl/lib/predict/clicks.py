@@ -117,7 +117,22 @@ def _component_at(result: SliceResult, click: FrameClick) -> Candidate | None:
 
 def component_at(mask: np.ndarray, position: Sequence[int]) -> np.ndarray:
     """The connected component (through corners too) that holds a position; empty if it lies outside."""
+    component = np.zeros_like(mask)
     if not mask[tuple(position)]:
-        return np.zeros_like(mask)
-    labelled, _ = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))
-    return labelled == labelled[tuple(position)]
+        return component
+    box = occupied(mask)  # labelling a whole scan would take longer than drawing a slice
+    labelled, _ = ndimage.label(mask[box], structure=np.ones((3,) * mask.ndim))
+    inside = tuple(at - part.start for at, part in zip(position, box, strict=True))
+    component[box] = labelled == labelled[inside]
+    return component
+
+
+def occupied(mask: np.ndarray) -> tuple[slice, ...]:
+    """The smallest part of a mask's array, which is not empty, that holds all of the mask."""
+    parts: list[slice] = []
+    for axis in range(mask.ndim):
+        within = mask[tuple(parts)]
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        shown = np.flatnonzero(within.any(axis=others))
+        parts.append(slice(int(shown[0]), int(shown[-1]) + 1))
+    return tuple(parts)
