@@ -57,6 +57,13 @@ def test_the_query_of_a_study_list_is_kept_and_cookies_are_not(archive):
     assert reply.headers["content-type"] == "application/dicom+json"
 
 
+def test_fields_between_escaped_commas_are_asked_for_one_by_one_and_other_commas_stay():
+    query = "PatientName=Doe%2CJane&includefield=00081030%2C00080060%2c00080061&limit=1"
+    assert dicomweb_url("http://a/dicom-web", "qido/studies", query) == (
+        "http://a/dicom-web/studies?PatientName=Doe%2CJane&includefield=00081030,00080060,00080061&limit=1"
+    )
+
+
 def test_an_upload_arrives_whole(archive):
     reply = client_of(archive).post(
         "/proxy/dicom/stow/studies", content=b"dicom", headers={"Content-Type": "a/b"}

@@ -3,6 +3,7 @@
 MONAI Label's own drops the query, so that OHIF's filters do nothing, and blocks the event loop.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from lib.errors import CapacityError, NotFoundError
 _PASSED_ON = ("accept", "content-type")
 _PASSED_BACK = ("content-type",)
 _SERVICES = ("wado", "qido", "stow")
+_FIELDS = re.compile(r"(?<![^&])includefield=[^&]*")
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,12 @@ def dicomweb_url(studies: str, path: str, query: str) -> str:
         service = "wado"
     prefix = getattr(settings, f"MONAI_LABEL_{service.upper()}_PREFIX") if service else None
     address = "/".join(part.strip("/") for part in (studies, prefix or "", rest) if part)
-    return f"{address}?{query}" if query else address
+    return f"{address}?{_with_plain_commas(query)}" if query else address
+
+
+def _with_plain_commas(query: str) -> str:
+    """OHIF escapes the commas between the fields that it wants; Orthanc then knows none of them."""
+    return _FIELDS.sub(lambda fields: re.sub("%2c", ",", fields[0], flags=re.IGNORECASE), query)
 
 
 def _through_here(document: bytes, studies: str, proxied: str) -> bytes:
