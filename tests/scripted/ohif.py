@@ -137,7 +137,7 @@ class Ohif:
         self.hide_notice()
 
     def hide_notice(self) -> None:
-        """That OHIF is for investigation only; it stays hidden for this browser once it has been confirmed."""
+        """That OHIF is for investigation only; once confirmed it stays hidden in this browser."""
         button = self.page.get_by_role("button", name="Confirm and Hide")
         if button.is_visible():
             button.click()
