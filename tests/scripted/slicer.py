@@ -116,7 +116,7 @@ def running_slicer(folder: Path, address: str, **settings) -> Iterator[tuple]:
     sys.path.insert(0, str(path.parent))
     try:
         widget = _connected_widget(path, folder, address)
-        scene.when_closed = [widget.onSceneStartClose, widget.onSceneEndClose]
+        scene.before_closing, scene.after_closing = widget.onSceneStartClose, widget.onSceneEndClose
         yield widget, scene
     finally:
         sys.path.remove(str(path.parent))

@@ -191,7 +191,7 @@ class Scene:
     def __init__(self, folder: Path):
         self.folder = folder
         self.nodes = []
-        self.when_closed = []
+        self.before_closing = self.after_closing = lambda *_: None
 
     def AddNewNodeByClass(self, name, *_):
         made = {
@@ -208,9 +208,9 @@ class Scene:
         self.nodes = [other for other in self.nodes if other is not node]
 
     def Clear(self, *_):
-        for call in self.when_closed:
-            call(None, None)
+        self.before_closing(None, None)
         self.nodes.clear()
+        self.after_closing(None, None)
 
     def GetFirstNodeByClass(self, name):
         scans = [node for node in self.nodes if isinstance(node, VolumeNode) and node.name]
