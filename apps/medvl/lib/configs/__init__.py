@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from lib.configs.report import report_tasks
 from lib.configs.serving import CurrentCard, OnceLoaded, serving_card, serving_predictor
 from lib.configs.text import build_locator, by_name_tasks, named_segmenter, served_names
 from lib.errors import MedVLError, WeightsError
@@ -60,6 +61,7 @@ def build_tasks(settings: Settings, image_roots: Callable[[], Iterable[Path]]) -
     }
     if locator is not None and by_name is not None:
         tasks |= by_name_tasks(by_name, served_names(locator), images, current)
+        tasks |= report_tasks(by_name, served_names(locator), images, current)
     return tasks
 
 

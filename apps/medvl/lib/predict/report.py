@@ -19,10 +19,10 @@ PLAIN_FROM, PROBABLE_FROM = 0.7, 0.5
 _ONE_DECIMAL_BELOW_ML = 10.0
 _CONTRAST_FROM_HU, _NO_CONTRAST_BELOW_HU = 120.0, 70.0
 """Mean of the aorta; blood without contrast medium has 30 to 60 HU."""
-_REGIONS = ("neck", "chest", "abdomen", "pelvis")
-_LEAST_OF_REGION_ML = 50.0
+_REGIONS = {"neck": 30.0, "chest": 400.0, "abdomen": 200.0, "pelvis": 300.0}
+"""Millilitres of its structures from which a region counts as scanned; the lungs' bases are no chest."""
 _SPOKEN = {"autochthon": "deep back muscle", "iliopsoas": "iliopsoas muscle", "hip": "hip bone"}
-_PLURALS = frozenset({"vertebrae", "ribs"})
+_PLURALS = frozenset({"vertebrae", "ribs", "portal_vein_and_splenic_vein"})
 _WORDS = {Size.NORMAL: "of normal size", Size.ENLARGED: "enlarged", Size.SMALL: "small"}
 
 
@@ -64,10 +64,10 @@ def not_assessable(reason: str) -> Report:
 
 def spoken(structure: Structure, *, with_side: bool = True) -> str:
     """A structure's name in a sentence: "right kidney"."""
-    base = structure.name
     side = str(structure.side) if structure.side else ""
-    words = [part for part in base.split("_") if part != side]
-    plain = "_".join(words)
+    plain = "_".join(part for part in structure.name.split("_") if part != side)
+    if plain.startswith("vertebrae_"):
+        return f"{plain.removeprefix('vertebrae_')} vertebra"
     name = _SPOKEN.get(plain) or _first_word(structure) or plain.replace("_", " ")
     return f"{side} {name}" if side and with_side and side not in name.split() else name
 
@@ -113,7 +113,7 @@ def _organ_sentence(one: Evidence) -> str:
         return f"What may be the {name} measures {_numbers(one)}; this is uncertain."
     likely = "" if one.confidence >= PLAIN_FROM else " probably"
     if one.measured.is_partial:
-        return f"The {name} {verb}{likely} partly in the scan ({_numbers(one)} of it)."
+        return f"The {name} {verb}{likely} partly in the scan ({_numbers(one)})."
     state = _WORDS[one.size] if one.size is not None else "seen"
     beside = " and clearly shorter than its partner" if one.shorter_by_mm else ""
     return f"The {name} {verb}{likely} {state}{beside} ({_numbers(one)})."
@@ -125,7 +125,8 @@ def _numbers(one: Evidence) -> str:
         parts.append(f"length {one.length_mm:.0f} mm")
     if not measured.is_partial and one.label == "liver":
         parts.append(f"height {measured.extent_mm[2]:.0f} mm")
-    parts += [_volume(measured.volume_ml), f"mean {measured.mean_hu:.0f} HU"]
+    share = " of it" if measured.is_partial else ""
+    parts += [f"{_volume(measured.volume_ml)}{share}", f"mean {measured.mean_hu:.0f} HU"]
     return ", ".join(parts)
 
 
@@ -162,7 +163,7 @@ def _technique(evidence: Sequence[Evidence]) -> str:
     for one in evidence:
         region = one.structure.region
         volumes[region] = volumes.get(region, 0.0) + one.measured.volume_ml
-    shown = [region for region in _REGIONS if volumes.get(region, 0.0) >= _LEAST_OF_REGION_ML]
+    shown = [region for region, least_ml in _REGIONS.items() if volumes.get(region, 0.0) >= least_ml]
     where = f" of the {_listed(shown)}" if shown else ""
     return f"CT{where}{_contrast(evidence)}."
 
