@@ -11,6 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from lib.cli.evaluate_active import active
+from lib.cli.evaluate_report import report
 from lib.cli.evaluate_text import text
 from lib.errors import ConfigError, InputError
 from lib.model.versions import serving_sha256
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 app.command("active")(active)
 app.command("text")(text)
+app.command("report")(report)
 
 CACHE_BYTES = 2**31
 """Embeddings of about 500 slices, so that the objects of one scan share them."""
