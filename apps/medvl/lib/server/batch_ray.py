@@ -96,7 +96,7 @@ class RayDrawers:
                 f"There is no Ray cluster at {address!r}; start one, or leave --ray out."
             ) from error
         actor = self._ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(Drawer)
-        self._new = lambda: actor.remote(make_task, model)
+        self._new: Callable[[], Any] = lambda: actor.remote(make_task, model)
         self._idle: queue.Queue[Any] = queue.Queue()
         self._alive = count
         self._lock = threading.Lock()
