@@ -31,7 +31,7 @@ class AnnotatedStudies:
         self.datastore = StudiesDatastore(folder)
         self.source = DatastoreScans(lambda: self.datastore)
         self.book = ScoreBook(StateFile(folder / ".medvl" / "scores.json"))
-        board = Reservations(StateFile(folder / ".medvl" / "reservations.json"), minutes=60)
+        board = Reservations(StateFile(folder / ".medvl" / "reservations.json"), minutes=60.0)
         self.judge = ScriptedJudge()
         self.desk = SampleDesk(self.source, self.book, board, lambda: self.judge.identity)
         self.scoring = UncertaintyScoring(self.judge, self.source, self.book)

@@ -25,7 +25,7 @@ def clock():
 
 @pytest.fixture
 def board(tmp_path, clock):
-    return Reservations(StateFile(tmp_path / "reservations.json"), minutes=60, now_s=clock)
+    return Reservations(StateFile(tmp_path / "reservations.json"), minutes=60.0, now_s=clock)
 
 
 def first(free: frozenset[str]) -> str:
@@ -79,12 +79,12 @@ def test_a_saved_scan_is_free_again_and_one_that_nobody_has_changes_nothing(boar
 
 def test_reservations_outlast_a_restart(tmp_path, board, clock):
     board.reserve("anna", ["a"], first)
-    again = Reservations(StateFile(tmp_path / "reservations.json"), minutes=60, now_s=clock)
+    again = Reservations(StateFile(tmp_path / "reservations.json"), minutes=60.0, now_s=clock)
     assert again.reserve("ben", ["a", "b"], first) == "b"
 
 
 def test_two_processes_on_one_folder_see_each_others_reservations(tmp_path, board, clock):
-    other = Reservations(StateFile(tmp_path / "reservations.json"), minutes=60, now_s=clock)
+    other = Reservations(StateFile(tmp_path / "reservations.json"), minutes=60.0, now_s=clock)
     assert [one.reserve("x", ["a", "b", "c"], first) for one in (board, other, board)] == ["a", "b", "c"]
 
 
@@ -96,14 +96,14 @@ def test_no_candidate_is_no_error(board):
 def test_a_damaged_file_is_begun_anew(tmp_path, clock, content):
     path = tmp_path / "reservations.json"
     path.write_text(content)
-    board = Reservations(StateFile(path), minutes=60, now_s=clock)
+    board = Reservations(StateFile(path), minutes=60.0, now_s=clock)
     assert board.reserve("anna", ["a"], first) == "a"
     assert json.loads(path.read_text())["a"]["holder"] == "anna"
 
 
 def test_where_nothing_can_be_written_reservations_are_kept_in_memory(tmp_path, monkeypatch, clock):
     monkeypatch.setattr("os.access", lambda *_: False)
-    board = Reservations(state_file(tmp_path / "new", "reservations.json"), minutes=60, now_s=clock)
+    board = Reservations(state_file(tmp_path / "new", "reservations.json"), minutes=60.0, now_s=clock)
     assert [board.reserve("x", ["a", "b"], first) for _ in range(2)] == ["a", "b"]
     assert list(tmp_path.iterdir()) == []
 
@@ -113,5 +113,5 @@ def test_a_full_disk_costs_the_note_but_not_the_scan(tmp_path, monkeypatch, cloc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("lib.activelearning.state_file.write_atomically", full)
-    board = Reservations(StateFile(tmp_path / "reservations.json"), minutes=60, now_s=clock)
+    board = Reservations(StateFile(tmp_path / "reservations.json"), minutes=60.0, now_s=clock)
     assert [board.reserve("x", ["a", "b"], first) for _ in range(2)] == ["a", "b"]

@@ -24,7 +24,7 @@ class DoubtingSegmenter(VolumeSegmenter):
     ) -> None:
         prompts = (TrainedPrompt.BOX, TrainedPrompt.CLICK) if clicks else (TrainedPrompt.BOX,)
         self.config = replace(load_segmenter_config("lite-medsam"), trained_prompts=prompts)
-        self.weights_sha256 = "doubting"
+        self.weights_sha256 = self.encoder_sha256 = "doubting"
         self.device = torch.device("cpu")
         self.logit, self.iou, self.shrink = logit, iou, shrink
         self.encoded = self.decoded = 0
