@@ -27,7 +27,7 @@ class Follower(VolumeSegmenter):
 
     def __init__(self, *, deaf: bool = False) -> None:
         self.config = replace(load_segmenter_config("medvl-lite"), box_margin_px=0.0)
-        self.weights_sha256 = "follower"
+        self.weights_sha256 = self.encoder_sha256 = "follower"
         self.device = torch.device("cpu")
         self.deaf = deaf
         self.decoded = 0

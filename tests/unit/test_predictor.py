@@ -29,7 +29,7 @@ class BrightSegmenter(VolumeSegmenter):
         if follows_clicks:
             config = replace(config, trained_prompts=(TrainedPrompt.BOX, TrainedPrompt.CLICK))
         self.config = config
-        self.weights_sha256 = "bright"
+        self.weights_sha256 = self.encoder_sha256 = "bright"
         self.device = torch.device("cpu")
         self.encoded = 0
 

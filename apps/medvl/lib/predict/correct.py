@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from lib.model.config import TrainedPrompt
-from lib.predict.clicks import component_at, thinned
+from lib.predict.clicks import component_at, occupied, thinned
 from lib.predict.correct_by_search import corrected_by_search, disc
 from lib.predict.plan import FrameBox, FrameClick, ObjectPlan
 from lib.predict.propagate import Propagation, as_logits, continues, next_slice
@@ -22,6 +22,16 @@ CORE = 0.7
 """Of the largest distance from a mask's edge."""
 LARGEST_SHARE = 2.0
 """A click never changes more than this share of the object's area on its slice, so that it cannot leak."""
+ADDED_REACH = 2.0
+REMOVED_REACH = 1.5
+"""A user clicks in the thick of what is wrong, which reaches not much further than the distance between click
+and the mask's edge: so many times."""
+REMOVED_SHARE = 4 / 3
+"""A removal larger than its reach by this share is cut to it."""
+MOST = 0.5
+"""Of a slice's mask: a removal of more is not carried towards a slice where the user wants the object."""
+DRIFT_MM = 3.0
+"""A change moves at most so far from one slice to the next."""
 
 
 def correct(
@@ -65,7 +75,7 @@ def _corrected_with_object(
                 here = _next_change(scan, plan, (beside, change_beside, frames[index]), index)
             else:  # the object ends before the clicked slice
                 here = _touching(frames[index], change_beside) if leads_out else np.zeros_like(beside)
-            if not here.any():
+            if not here.any() or (not leads_out and _takes_most(here, frames[index])):
                 break
             changed[index] = change_beside = here
             beside = frames[index] ^ here
@@ -87,19 +97,39 @@ def _next_change(
     drawn, iou = next_slice(scan, plan, beside, index)
     if not drawn.any() or not continues(scan, drawn, iou, beside):
         return np.zeros_like(before)
-    return _touching(drawn ^ before, change_beside)
+    steps = max(1, round(DRIFT_MM / min(plan.plane.pixel_mm)))
+    nearby = ndimage.binary_dilation(change_beside, iterations=steps)
+    return _touching((drawn ^ before) & nearby, change_beside)
+
+
+def _takes_most(change: SliceMask, before: SliceMask) -> bool:
+    removed = np.count_nonzero(change & before)
+    return removed > MOST * np.count_nonzero(before) and 2 * removed > np.count_nonzero(change)
 
 
 def _touching(region: SliceMask, beside: SliceMask) -> SliceMask:
     """The connected parts of a region that lie over a region of the slice beside."""
-    labelled, _ = ndimage.label(region, structure=np.ones((3, 3)))
-    touching = np.unique(labelled[beside])
-    return np.isin(labelled, touching[touching > 0])
+    touching = np.zeros_like(region)
+    if not (region & beside).any():
+        return touching
+    box = occupied(region)
+    labelled, count = ndimage.label(region[box], structure=np.ones((3, 3)))
+    chosen = np.zeros(count + 1, dtype=bool)
+    chosen[labelled[beside[box]]] = True
+    chosen[0] = False  # not of the region
+    touching[box] = chosen[labelled]
+    return touching
 
 
 def _is_wanted(plan: ObjectPlan, index: int) -> bool:
     """Whether the user has said that the object is on this slice."""
     return index in plan.boxes or any(click.index == index and click.positive for click in plan.clicks)
+
+
+def _is_between_wanted(plan: ObjectPlan, click: FrameClick) -> bool:
+    """Whether the user has said, on both sides of a click's slice, that the object is there."""
+    before, after = range(plan.first, click.index), range(click.index + 1, plan.last + 1)
+    return all(any(_is_wanted(plan, index) for index in side) for side in (before, after))
 
 
 def _is_settled(plan: ObjectPlan, index: int) -> bool:
@@ -119,8 +149,11 @@ def _change_on_slice(
     ]
     area = np.count_nonzero(before)
     most = LARGEST_SHARE * (area or frames.sum(axis=(1, 2)).max())
+    reach, largest = _reach(plan, before, click)
     for drawn in _drawn(scan, plan, frames, click):
         change = component_at(drawn ^ before, position)
+        if np.count_nonzero(change) > largest:
+            change = component_at(change & reach, position)
         contradicts = any(change[other.row, other.col] for other in agreeing)
         if change.any() and np.count_nonzero(change) <= most and not contradicts:
             return change
@@ -128,6 +161,23 @@ def _change_on_slice(
     for other in agreeing:
         changeable[other.row, other.col] = False
     return disc(plan, changeable, position) & changeable
+
+
+def _reach(plan: ObjectPlan, before: SliceMask, click: FrameClick) -> tuple[SliceMask, float]:
+    """Where what is wrong around a click may lie, and how many pixels may change before it is cut to that."""
+    if not before.any():
+        return np.ones_like(before), float(before.size)
+    position, (row_mm, col_mm) = (click.row, click.col), plan.plane.pixel_mm
+    wrong = ~before if click.positive else component_at(before, position)
+    edges = np.pad(wrong, 1, constant_values=click.positive)  # a removal ends with the picture
+    distance_mm = ndimage.distance_transform_edt(edges, sampling=(row_mm, col_mm))[1:-1, 1:-1][position]
+    factor = ADDED_REACH if click.positive else REMOVED_REACH
+    rows, cols = np.ogrid[: before.shape[0], : before.shape[1]]
+    away_mm = np.hypot((rows - click.row) * row_mm, (cols - click.col) * col_mm)
+    reach = away_mm <= factor * distance_mm
+    if click.positive:
+        return reach, float(np.count_nonzero(reach))
+    return reach & before, REMOVED_SHARE * np.count_nonzero(reach & before)
 
 
 def _drawn(
@@ -153,7 +203,11 @@ def _drawn(
             all_logits.append(result.logits)
             if result.mask[click.row, click.col] == click.positive:
                 yield result.mask
-    if not click.positive and _is_in_core(before, (click.row, click.col)):
+    if (
+        not click.positive
+        and not _is_between_wanted(plan, click)
+        and _is_in_core(before, (click.row, click.col))
+    ):
         yield before & ~component_at(before, (click.row, click.col))
     for logits in all_logits:
         at_click = logits[click.row, click.col]
