@@ -6,6 +6,7 @@ noticed.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -110,13 +111,15 @@ def bare_target(tmp_path_factory, studies):
     command = [sys.executable, "-m", "monailabel.main", "start_server", *map(str, options)]
     environment = os.environ | {"MONAI_LABEL_SESSION_PATH": str(home / "sessions"), "HOME": str(home)}
     with (home / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=home)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env=environment, cwd=home, start_new_session=True
+        )
     address = f"http://127.0.0.1:{port}"
     try:
         _wait_for(address, process, home / "log")
         yield Target(address, folder, "marker", "interactive", "medvl")
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
