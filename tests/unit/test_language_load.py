@@ -67,8 +67,8 @@ def write_gguf(path, architecture: str = "llama") -> None:
     writer.add_token_list(tokens)
     writer.add_token_types([3 if number >= 257 else 1 for number in range(len(tokens))])
     writer.add_token_merges(["l i"])
-    writer.add_bos_token_id(256)
-    writer.add_eos_token_id(257)
+    writer.add_bos_token_id(SETTINGS["bos_token_id"])
+    writer.add_eos_token_id(SETTINGS["eos_token_id"])
     writer.add_chat_template(TEMPLATE)
     for name, value in tiny_published().tensors.items():
         writer.add_tensor(*as_llama_cpp(name, value.numpy()))
