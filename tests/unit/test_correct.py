@@ -167,3 +167,32 @@ def test_a_removal_between_two_slices_that_the_user_wants_stays_on_its_slice():
     positive, negative = [(18, 30, 7), (18, 30, 13)], [(18, 30, 10)]
     mask = corrected(positive, negative, deaf=True, earlier=WANTED)
     assert slices(mask ^ WANTED) == [10]
+
+
+BAR = np.zeros(SHAPE, dtype=bool)
+BAR[8:56, 24:40, 2:18] = True
+
+
+def corrected_bar(positive=NONE, negative=NONE, **rest) -> np.ndarray:
+    """A network that takes or leaves the whole bar."""
+    scan = Volume(np.where(BAR, 200, 0).astype(np.int16)[None], SCAN.affine, Modality.CT)
+    positive, negative = np.asarray(positive, dtype=float), np.asarray(negative, dtype=float)
+    prompt = Prompt(clicks=clicks_from_voxels(positive, negative, SHAPE, scan.affine), **rest)
+    return Predictor(Follower(), EmbeddingCache(1 << 28)).segment(scan, {"x": prompt}).mask.of("x")
+
+
+def test_a_removal_in_the_midst_of_the_object_stays_near_its_click():
+    mask = corrected_bar([(44, 30, 5), (44, 30, 15)], [(20, 30, 10)], earlier=BAR)
+    removed = np.argwhere(BAR & ~mask)
+    assert not mask[20, 30, 10]
+    assert mask[40:, :, :].sum() == BAR[40:, :, :].sum()
+    assert np.hypot(removed[:, 0] - 20, removed[:, 1] - 30).max() < 25
+
+
+def test_an_addition_reaches_not_much_further_than_the_click_is_from_the_mask():
+    begun = BAR.copy()
+    begun[20:] = False
+    mask = corrected_bar([(24, 30, 10)], earlier=begun)
+    assert mask[24, 30, 10]
+    assert mask[begun].all()
+    assert not mask[44:, :, 10].any()
