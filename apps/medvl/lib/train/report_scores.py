@@ -80,8 +80,12 @@ def score_report(
     said, truth = tags_of(one.text for one in findings), tags_of(one.text for one in right)
     by_label = {one.label: one for one in right}
     own = findings if masks else [_as_reference(one, by_label) for one in findings]
-    numbers = [ok for one in own for ok in _numbers_right(one)]
-    sides = [ok for one in findings for _, ok in judged_sides(_in_truth(one, by_label, grounded=bool(masks)))]
+    numbers = [float(ok) for one in own for _, ok in judged_claims(one)]
+    sides = [
+        float(ok)
+        for one in findings
+        for _, ok in judged_sides(_in_truth(one, by_label, grounded=bool(masks)))
+    ]
     overlaps = [_overlap(masks[one.label], one.label, right_masks) for one in findings if one.label in masks]
     return ReportScores(
         finding_f1=1.0 if (found := f1(said, truth)) is None else found,
@@ -90,10 +94,6 @@ def score_report(
         laterality=_mean(sides),
         grounding_dice=_mean(overlaps),
     )
-
-
-def _numbers_right(finding: Finding) -> list[bool]:
-    return [ok for _, ok in judged_claims(finding)]
 
 
 def _as_reference(finding: Finding, by_label: Mapping[str, Finding]) -> Finding:
