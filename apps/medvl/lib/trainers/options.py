@@ -20,7 +20,7 @@ OPTIONS = {
 }
 """Option of a request to field of the stage's settings."""
 DEVICE, BUDGET = "device", "budget_minutes"
-DEFAULT_BUDGET_MINUTES = 60
+DEFAULT_BUDGET_MINUTES = 60.0
 IGNORED = frozenset(
     {
         "model",
