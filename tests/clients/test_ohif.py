@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import requests
 from scipy import ndimage
@@ -236,6 +237,14 @@ def ct_study(annotator):
     return found[0]["0020000D"]["Value"][0]
 
 
+def slices_along(folder, affine):
+    """SOPInstanceUIDs in the order of our k; an anonymizer has emptied them but for the files' preambles."""
+    headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in folder.iterdir()]
+    away = np.sign(affine[2, 2])
+    headers.sort(key=lambda header: away * float(header.ImagePositionPatient[2]))
+    return [header.file_meta.MediaStorageSOPInstanceUID for header in headers]
+
+
 def test_an_annotator_draws_the_spleen_of_a_real_ct_with_clicks(annotator):
     volume = read_volume(CT)
     spleen = read_mask(SILVER, volume) == SILVER_SPLEEN
@@ -252,7 +261,7 @@ def test_an_annotator_draws_the_spleen_of_a_real_ct_with_clicks(annotator):
     annotator.run(tab, "interactive")
     annotator.screenshot("7-ct-spleen")
     labels = annotator.labels()
-    mask = drawn(labels, "spleen", uids_of(CT)[2])
+    mask = drawn(labels, "spleen", slices_along(CT, volume.affine))
     dice = 2 * (mask & spleen).sum() / (mask.sum() + spleen.sum())
     assert dice > 0.5, f"Dice {dice:.3f} with the silver spleen"
 
