@@ -60,7 +60,7 @@ def test_a_sure_network_has_no_doubt():
 
 
 def test_pixels_that_could_be_either_are_doubt():
-    sure, unsure = (judge(DoubtingSegmenter(logit=logit)).judge(body_scan()).doubt for logit in (10, 0.1))
+    sure, unsure = (judge(DoubtingSegmenter(logit=logit)).judge(body_scan()).doubt for logit in (10.0, 0.1))
     assert sure.entropy < 0.01
     assert unsure.entropy > 0.95
 
