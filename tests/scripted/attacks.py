@@ -100,7 +100,7 @@ def server_path_as_params_image(target: Target) -> bool:
         reply = target.call(
             "POST",
             f"/infer/{target.model}",
-            params={"output": "json"},
+            params={"image": "nobody", "output": "json"},
             data={"params": json.dumps({"image": str(outside), "foreground": [[1, 1, 1]]})},
         )
     finally:
