@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from io import BytesIO
 from pathlib import Path
 
 import nibabel
@@ -14,6 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 import requests
+from requests_toolbelt.multipart.decoder import MultipartDecoder
 
 from lib.cli.pacs import find_orthanc, running_orthanc, upload_series
 from lib.cli.sample_data import CACHE
@@ -45,6 +47,7 @@ def slices_of(kind):
     slices = dicom_slices(tilted(volume, 1.1) if kind == "tilted" else volume)
     for k, dataset in enumerate(slices):
         dataset.PatientID = f"PHANTOM-{kind}"
+        dataset.StudyDescription = f"Phantom, {kind}"
         if kind == "unequal":
             dataset.ImagePositionPatient[2] = f"{float(dataset.ImagePositionPatient[2]) + 0.3 * k**2:.6f}"
     return slices
@@ -179,6 +182,68 @@ def test_a_label_goes_through_the_archive_and_comes_back_voxel_by_voxel(
     np.testing.assert_array_equal(np.asarray(nibabel.load(tmp_path / "served.nii.gz").dataobj), back)
 
 
+def segs_of(server, study_uid):
+    """SeriesInstanceUIDs of a study's SEGs, as OHIF searches for them."""
+    search = f"{server}/proxy/dicom/qido/studies/{study_uid}/series"
+    found = requests.get(search, params={"includefield": "0008103E"}, timeout=60).json()
+    return {entry["0020000E"]["Value"][0] for entry in found if entry["00080060"]["Value"] == ["SEG"]}
+
+
+def as_ohif_fetches(server, study_uid, series_uid):
+    """A SEG as OHIF gets it: its header as JSON, then the whole instance, through the proxy."""
+    series = f"{server}/proxy/dicom/wado/studies/{study_uid}/series/{series_uid}"
+    (header,) = requests.get(f"{series}/metadata", timeout=60).json()
+    reply = requests.get(
+        f"{series}/instances/{header['00080018']['Value'][0]}",
+        headers={"Accept": 'multipart/related; type="application/dicom"'},
+        timeout=60,
+    )
+    (part,) = MultipartDecoder.from_response(reply).parts
+    return pydicom.dcmread(BytesIO(part.content))
+
+
+def as_ohif_reads(seg, sop_uids):
+    """Values on the slices that each frame refers to; bits unpacked and placed without our own reader."""
+    frames = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")
+    frames = frames[: seg.NumberOfFrames * seg.Rows * seg.Columns].reshape(-1, seg.Rows, seg.Columns)
+    values = np.zeros((seg.Columns, seg.Rows, len(sop_uids)), dtype=np.uint8)
+    for frame, groups in zip(frames, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        number = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        (source,) = groups.DerivationImageSequence[0].SourceImageSequence
+        k = sop_uids.index(source.ReferencedSOPInstanceUID)
+        values[:, :, k][frame.T > 0] = number
+    return values
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_frames_that_ohif_fetches_hold_the_same_voxels(kind, server, series_folders, tmp_path, rng):
+    series = read_series(series_folders[kind])
+    mask = random_mask(series, rng)
+    path = tmp_path / "label.nii.gz"
+    write_mask(mask, path)
+    study_uid = series.headers[0].StudyInstanceUID
+    before = segs_of(server, study_uid)
+    assert put_label(server, series.uid, path).ok
+    (stored,) = segs_of(server, study_uid) - before
+    seg = as_ohif_fetches(server, study_uid, stored)
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == list(NAMES)
+    values = as_ohif_reads(seg, [header.SOPInstanceUID for header in series.headers])
+    np.testing.assert_array_equal(values, mask.label_map)
+    for header, groups in zip_frames(seg, series.headers):
+        at_mm = groups.PlanePositionSequence[0].ImagePositionPatient
+        np.testing.assert_allclose(
+            np.array(at_mm, dtype=float), np.array(header.ImagePositionPatient, dtype=float), atol=1e-4
+        )
+
+
+def zip_frames(seg, headers):
+    """Each frame's slice beside what the frame says."""
+    by_uid = {header.SOPInstanceUID: header for header in headers}
+    for groups in seg.PerFrameFunctionalGroupsSequence:
+        (source,) = groups.DerivationImageSequence[0].SourceImageSequence
+        yield by_uid[source.ReferencedSOPInstanceUID], groups
+
+
 def test_a_stored_label_says_what_it_is_and_not_that_all_is_spleen(
     server, orthanc, series_folders, tmp_path, rng
 ):
@@ -215,10 +280,11 @@ def test_a_seg_that_a_viewer_stores_through_the_proxy_becomes_the_label(
 def test_filters_of_a_study_list_reach_the_archive_through_the_proxy(server):
     studies = requests.get(
         f"{server}/proxy/dicom/qido/studies",
-        params={"PatientID": "PHANTOM-tilted", "includefield": "00081030"},
+        params={"PatientID": "PHANTOM-tilted", "includefield": "00080060,00081030"},  # the comma is escaped
         timeout=60,
     )
     assert [study["00100020"]["Value"] for study in studies.json()] == [["PHANTOM-tilted"]]
+    assert [study["00081030"]["Value"] for study in studies.json()] == [["Phantom, tilted"]]
 
 
 def test_pixels_and_bulk_data_are_reached_through_the_proxy(server, orthanc, series_folders, tmp_path):
