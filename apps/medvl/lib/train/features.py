@@ -55,7 +55,7 @@ class View:
     @property
     def key(self) -> str:
         """A folder name that says what the view depends on."""
-        said = [self.case.name, self.axis, self.window, self.step, self.margin, self.mirrored]
+        said: list[object] = [self.case.name, self.axis, self.window, self.step, self.margin, self.mirrored]
         said += [self.quarter_turns, self.zoom]
         return f"{self.case.name}-{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]}"
 
