@@ -37,7 +37,9 @@ def test_marks_that_a_user_writes_are_letters(language):
     assert tokens.text_of(tokens.of_text(f"a {END} b")) == f"a {END} b"
 
 
-@pytest.mark.parametrize(("sentence", "said"), [("  \n ", "empty"), ("liver " * 2000, "at most 120 are read")])
+@pytest.mark.parametrize(
+    ("sentence", "said"), [("  \n ", "empty"), ("liver " * 2000, "at most 120 are read")]
+)
 def test_a_sentence_that_is_empty_or_too_long_is_refused(language, sentence, said):
     with pytest.raises(PromptError, match=said):
         language.seg_states(["spleen", sentence])

@@ -7,9 +7,9 @@ import pytest
 
 from lib.errors import InputError
 from lib.formats import read_mask, read_volume
+from lib.predict.rules import body_mask, label_by_rules
 from lib.train.label_names import totalsegmentator_names
 from lib.train.phantom import load_phantom_config, make_phantom
-from lib.predict.rules import body_mask, label_by_rules
 from lib.vocabulary import load_vocabulary
 from lib.volume import Modality, Volume
 
