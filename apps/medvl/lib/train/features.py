@@ -181,9 +181,7 @@ def _canvas(plane: SlicePlane, view: View, side: int) -> Canvas:
     """Where the picture of a view lies on the network's canvas."""
     fitted = fit_canvas(plane, max(1, round(side * view.zoom)))
     is_on_its_side = view.quarter_turns % 2 == 1
-    size, inner = (
-        (pair[::-1] if is_on_its_side else pair) for pair in (fitted.size, fitted.inner)
-    )
+    size, inner = ((pair[::-1] if is_on_its_side else pair) for pair in (fitted.size, fitted.inner))
     return Canvas(size, inner, side)
 
 
