@@ -72,7 +72,7 @@ class Reservations:
             return None
         with self._file.changing() as document:
             held = self._valid(document)
-            free = frozenset(candidates) - held.keys()
+            free = frozenset(candidates).difference(held)
             image_id = choose(free) if free else self._own(holder, candidates, held)
             now_s = self._now_s()
             if image_id is not None:
