@@ -1,6 +1,6 @@
 """What MONAI Label's server is known to let through, tried on ours over real HTTP.
 
-The slow half tries the same attacks on MONAI Label itself, so that an attack that has lost its sting is
+The slow half tries the same attacks on MONAI Label itself, so that an attack that no longer works is
 noticed.
 """
 
@@ -142,4 +142,4 @@ KNOWN = {name: attack for name, attack in ATTACKS.items() if name != "zip_slip"}
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", KNOWN.values(), ids=KNOWN.keys())
 def test_every_attack_succeeds_on_monai_label_itself(bare_target, attack):
-    assert attack(bare_target), "the attack has no sting, so its test proves nothing"
+    assert attack(bare_target), "the attack does not work, so its test proves nothing"
