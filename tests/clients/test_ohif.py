@@ -130,7 +130,7 @@ def test_the_study_list_shows_the_archive_and_its_filter_asks_the_archive(ohif, 
     ohif.open_list()
     ohif.screenshot("1-study-list")
     assert set(studies.values()) <= set(ohif.listed())
-    assert ohif.page.get_by_text("Phantom, oblique").is_visible()
+    assert ohif.page.get_by_text("Phantom, oblique").first.is_visible()
     ohif.open_list("?mrn=PHANTOM-oblique")
     assert ohif.listed() == [studies["oblique"]]
     assert ohif.failed == []
