@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -42,12 +41,11 @@ def test_a_command_that_tidies_up_keeps_its_status(status):
 
 def test_sigterm_lets_the_command_tidy_up_and_takes_what_it_forgot():
     code = (
-        f"{ORPHAN}\nimport time\nsys.stdout.flush()\n"
-        "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('tidied up')\n"
+        f"import time\ntry:\n    {ORPHAN}; sys.stdout.flush(); time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    print('tidied up')\n"
     )
     started = subprocess.Popen(contained(code), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     orphan = int(started.stdout.readline())
-    time.sleep(0.3)
     os.kill(started.pid, signal.SIGTERM)
     assert started.stdout.read().strip() == "tidied up"
     assert started.wait(timeout=60) == 1
