@@ -26,7 +26,7 @@ POLL_S = 0.1
 def main(command: list[str]) -> int:
     """The command's exit status, or 1 where it left something behind."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it, and so would the command
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # background jobs of a shell ignore it
     child = subprocess.Popen(command)  # noqa: S603 - what the caller asked for
 
     def pass_on(*_: object) -> None:
