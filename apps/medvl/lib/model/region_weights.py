@@ -30,11 +30,21 @@ def load_region_prior(name: str, weights_dir: Path) -> tuple[RegionPrior, str]:
     return network, installed.sha256
 
 
+def load_region_config(name: str) -> RegionPriorConfig:
+    """The configuration of this name in configs/regions.
+
+    Raises:
+        ConfigError: there is none, or it is wrong.
+    """
+    path = CONFIG_DIR / "regions" / f"{name}.yaml"
+    return parse(RegionPriorConfig, read_yaml(path), path.name)
+
+
 def region_prior_of(config: str, tensors: Mapping[str, Tensor], name: str) -> RegionPrior:
     """The network in eval mode with these parameters.
 
     Args:
-        config: of the network, in configs/model.
+        config: of the network, in configs/regions.
         tensors: its parameters, in any precision.
         name: of the weights, for messages.
 
@@ -42,12 +52,11 @@ def region_prior_of(config: str, tensors: Mapping[str, Tensor], name: str) -> Re
         WeightsError: they are not those of the network that the configuration describes.
         ConfigError: a wrong configuration.
     """
-    path = CONFIG_DIR / "model" / f"{config}.yaml"
-    network = RegionPrior(parse(RegionPriorConfig, read_yaml(path), path.name))
+    network = RegionPrior(load_region_config(config))
     try:
         network.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=True)
     except RuntimeError as error:
         raise WeightsError(
-            f"The weights {name!r} do not fit {path.name}; fetch them again with: medvl weights fetch {name}"
+            f"The weights {name!r} do not fit {config}.yaml; fetch them again: medvl weights fetch {name}"
         ) from error
     return network.eval()

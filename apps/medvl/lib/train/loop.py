@@ -66,7 +66,8 @@ class LoopConfig:
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
         length = math.ceil(self.iterations / self.cycles)
-        cycle, step = divmod(step, length)
+        cycle = min(step // length, self.cycles - 1)
+        step -= cycle * length
         highest = self.learning_rate / 2**cycle
         if step < self.warmup:
             return highest * (step + 1) / self.warmup
