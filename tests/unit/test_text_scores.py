@@ -38,12 +38,13 @@ def test_the_same_mask_scores_one_everywhere():
 
 
 def test_a_mask_on_the_other_side_is_a_left_right_error():
-    left, right = NOTHING.copy(), NOTHING.copy()
-    left[2:6, 10:20, 10:16] = right[-6:-2, 10:20, 10:16] = True
-    found = scored(left, right)
+    right = NOTHING.copy()
+    right[33:38, 15:20, 10:15] = True
+    found = scored(np.flip(right, 0), right)
     assert found.left_right_errors == 1.0
-    assert found.localisation_mm > 10
-    assert scored(left, right, side=None).left_right_errors is None
+    assert found.localisation_mm > 40
+    assert scored(np.flip(right, 0), right, side=None).left_right_errors is None
+    assert scored(right, right).left_right_errors == 0.0
 
 
 def test_an_absent_structure_counts_by_what_was_drawn_of_it():
