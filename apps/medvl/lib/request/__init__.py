@@ -22,6 +22,7 @@ from lib.request.options import (
     MAX_NAME_CHARACTERS,
     MAX_OBJECTS,
     MAX_PARAMS_BYTES,
+    MAX_QUESTION_CHARACTERS,
     MAX_STRUCTURES,
     MAX_TEXT_CHARACTERS,
     OBJECT_KEYS,
@@ -85,6 +86,7 @@ class SegmentRequest:
         user: whose earlier steps count; None: nobody's, the request stands alone.
         objects: name to prompts, in the order of the values of the mask.
         text: a sentence or a name; may be empty.
+        question: about the scan; may be empty.
         structures: names of what to segment; empty: all.
         keeps_ids: values of the mask are those of the model's labels, as OHIF reads them.
         scribbles: path of an uploaded label map.
@@ -103,6 +105,7 @@ class SegmentRequest:
     user: str | None
     objects: dict[str, ObjectRequest]
     text: str = ""
+    question: str = ""
     structures: tuple[str, ...] = ()
     keeps_ids: bool = False
     scribbles: Path | None = None
@@ -156,6 +159,7 @@ def parse_request(fields: Mapping[str, Any]) -> SegmentRequest:
         user=_user(given),
         objects=_objects(given),
         text=_text(given, "text", MAX_TEXT_CHARACTERS),
+        question=_text(given, "question", MAX_QUESTION_CHARACTERS),
         structures=_structures(given.get("structures", [])),
         keeps_ids="restore_label_idx" in given,
         scribbles=Path(str(given["scribbles"])) if "scribbles" in given else None,

@@ -14,6 +14,7 @@ OPTIONS: Mapping[str, str] = {
     "selected_label_name": "Slicer's scribbles: name of the segment that is drawn",
     "label_info": "Slicer's scribbles: [{name, id}], what the values of the uploaded label map mean",
     "text": "own: a sentence or a name",
+    "question": "own: a question about the scan, in English",
     "structures": "own: names of the structures to segment, a list or separated by commas",
     "slice": "Slicer in 2D: the slice that 2D points and boxes lie on",
     "axis": "own: auto, axial, coronal, sagittal, or the voxel axis 0, 1 or 2 across the slices",
@@ -53,6 +54,8 @@ AXES = (AUTO, "axial", "coronal", "sagittal", "0", "1", "2")
 MAX_OBJECTS = 64
 MAX_STRUCTURES = 255
 MAX_TEXT_CHARACTERS = 1000
+MAX_QUESTION_CHARACTERS = 100_000
+"""What is longer than a question can be is answered so; beyond this it is refused."""
 MAX_NAME_CHARACTERS = 64
 MAX_PARAMS_BYTES = 1_000_000
 DEFAULT_LABEL = "object"
