@@ -1,4 +1,4 @@
-"""What the model says: findings that each rest on a mask, and the report that they make up."""
+"""What the model says: findings that each rest on a mask, reports made of them, and answers to questions."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -82,6 +82,42 @@ class Finding:
         document |= {name: round(length, 2) for name, length in lengths.items() if length is not None}
         names = {"side": self.side, "size": self.size}
         return document | {name: str(value) for name, value in names.items() if value is not None}
+
+
+CANNOT = "cannot be told from this image"
+"""The answer where there is none."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said to a question.
+
+    Attributes:
+        answer: as short as can be: "yes", "B: axial", "162 ml", or CANNOT.
+        text: the same in a sentence, with what was measured, or why it cannot be told.
+        kind: what the question is about.
+        confidence: in the answer, 0 to 1; 0 where there is none.
+        findings: what it rests on.
+        is_answered: False where the image, or the model, does not tell.
+    """
+
+    answer: str
+    text: str
+    kind: str
+    confidence: float
+    findings: tuple[Finding, ...] = ()
+    is_answered: bool = True
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer's part of the document that clients read."""
+        return {
+            "answer": self.answer,
+            "text": self.text,
+            "question_kind": self.kind,
+            "confidence": round(self.confidence, 4),
+            "answered": self.is_answered,
+            "findings": [finding.as_json() for finding in self.findings],
+        }
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ COMMANDS = {
     "batch": "Run a model over a folder of studies; started again, it goes on where it was.",
     "segment": "Segment one image from boxes or clicks, without a server.",
     "report": "Report on one CT: findings and impression, each resting on a mask.",
+    "ask": "Ask a question about one CT; the answer is measured, or says why it cannot be told.",
     "evaluate": "Score the model against reference masks.",
     "train": "Train a stage of the model on labelled cases.",
     "token": "Make, list and revoke tokens of a locked server.",

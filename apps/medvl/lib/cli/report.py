@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lib.cli.outputs import check_output
 from lib.cli.report_dicom import write_report_dicom
 from lib.configs.text import load_by_name
 from lib.errors import VolumeError
@@ -48,9 +49,9 @@ def report(
 
     The sentences are put together from measurements; they are not written by a language model yet.
     """
-    _check(output, (_JSON, _TEXT), "report")
-    _check(mask, RESULT_SUFFIXES, "masks")
-    _check(sr, (".dcm",), "structured report")
+    check_output(output, (_JSON, _TEXT), "report")
+    check_output(mask, RESULT_SUFFIXES, "masks")
+    check_output(sr, (".dcm",), "structured report")
     settings = Settings() if weights is None else Settings(weights=weights)
     volume = read_volume(image)
     predictor = load_predictor(
@@ -86,13 +87,3 @@ def _as_text(scan: ScanReport, label_map: Mask, card: ModelCard, name: str) -> s
     else:
         document = describe_mask("report", label_map, card, {}, {}) | scan.report.as_json()
     return json.dumps(document, indent=1, allow_nan=False)
-
-
-def _check(target: Path | None, suffixes: tuple[str, ...], what: str) -> None:
-    """Say so before the work is done, not after."""
-    if target is None:
-        return
-    if not target.name.lower().endswith(suffixes):
-        raise VolumeError(f"The file of the {what} must end with {', '.join(suffixes)}; got {target.name}.")
-    if not target.absolute().parent.is_dir():
-        raise VolumeError(f"The folder {target.parent} for the {what} is not there; make it first.")

@@ -92,7 +92,7 @@ def gather(seen: Mapping[str, Seen], volume: Volume) -> tuple[Evidence, ...]:
         evidence
         for name, one in known.items()
         if (structure := _structure(name)) is not None and structure.kind is not StructureKind.LESION
-        if _agrees(evidence := _organ(structure, name, one, volume, middle_mm), structure)
+        if _agrees(evidence := organ_evidence(structure, name, one, volume, middle_mm), structure)
     ]
     organs = _with_asymmetry(organs)
     lesions = [
@@ -128,7 +128,16 @@ def _agrees(evidence: Evidence, structure: Structure) -> bool:
     return structure.side is None or evidence.side is None or evidence.side is structure.side
 
 
-def _organ(structure: Structure, name: str, one: Seen, volume: Volume, middle_mm: float) -> Evidence:
+def organ_evidence(structure: Structure, name: str, one: Seen, volume: Volume, middle_mm: float) -> Evidence:
+    """One structure, measured.
+
+    Args:
+        structure: what it is.
+        name: of its mask.
+        one: not empty.
+        volume: the scan.
+        middle_mm: of the patient, RAS+.
+    """
     measured = measure(one.mask, volume)
     length = length_mm(one.mask, volume.affine) if name in _KIDNEYS else None
     can_judge = not measured.is_partial and one.confidence >= SURE_FROM

@@ -45,7 +45,7 @@ def report_of(
     said = [
         (finding, one)
         for index, one in enumerate(evidence, start=1)
-        if (finding := checked(_finding(one, index)).finding) is not None
+        if (finding := checked(finding_of(one, index)).finding) is not None
     ]
     kept = [one for _, one in said]
     impression = _impression(kept, lesions_sought=lesions_sought)
@@ -85,7 +85,13 @@ def _first_word(structure: Structure) -> str:
     return found.words[0] if found else ""
 
 
-def _finding(one: Evidence, index: int) -> Finding:
+def finding_of(one: Evidence, index: int) -> Finding:
+    """What is said of a structure or lesion, unchecked.
+
+    Args:
+        one: measured.
+        index: of its mask.
+    """
     measured, diameters = one.measured, one.diameters
     return Finding(
         text=_lesion_sentence(one) if diameters else _organ_sentence(one),

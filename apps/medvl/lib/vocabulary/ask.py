@@ -43,8 +43,12 @@ def parse_question(text: str, vocabulary: Vocabulary | None = None) -> Question:
     stem, choices = split_choices(plain)
     sentence, has_more = _asking(stem)
     read = _read(_spelled(sentence), choices, known)
-    is_closed = words.CLOSED.search(sentence) is not None and not choices
+    is_closed = words.CLOSED.search(sentence) is not None and all(_is_truth(one) for one in choices)
     return replace(read, text=sentence, choices=choices, is_closed=is_closed, has_more=has_more)
+
+
+def _is_truth(choice: Choice) -> bool:
+    return words.TRUTH.search(choice.text) is not None
 
 
 def _beyond(reason: str) -> Question:
@@ -79,7 +83,7 @@ def _read(sentence: str, choices: tuple[Choice, ...], vocabulary: Vocabulary) ->
         (QuestionKind.PLANE, words.PLANE, words.PLANES),
     ):
         if pattern.search(sentence):
-            return Question(kind, said=words.said_word(sentence, meanings), is_negated=_is_negated(sentence))
+            return Question(kind, said=words.said_word(sentence, meanings), is_negated=" not " in sentence)
     return _about_structures(sentence, choices, vocabulary)
 
 

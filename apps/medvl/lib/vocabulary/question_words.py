@@ -161,6 +161,7 @@ CLOSED = re.compile(
     r"\byes\b.{0,5}\bno\b|\btrue or false\b",
     re.IGNORECASE,
 )
+TRUTH = re.compile(r"^\W*(?:yes|no|true|false)\b", re.IGNORECASE)
 NUMBERS = {"one": 1, "a single": 1, "two": 2, "three": 3, "four": 4}
 NUMBER_ASKED = _words(
     r"(?:is|are) there (?:only |exactly |just )?(one|a single|two|three|four|[1-4])|"
