@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lib.configs.text import load_by_name
+from lib.configs.text import build_reader, load_by_name
 from lib.errors import PromptError, VolumeError
 from lib.formats import read_volume, write_mask
 from lib.infers.text_prompt import says_where, with_text
@@ -62,7 +62,10 @@ def segment(  # noqa: PLR0913, PLR0917 - the command's own options
         settings.weights, settings.weights_dir, settings.device, settings.cache_mb * _MEGABYTE
     )
     options = SegmentOptions(axis=axis, propagation=propagation, window=window)
-    answer = answer_text(words, volume, load_by_name(settings, predictor)) if words else None
+    answer = None
+    if words:
+        by_name, reader = load_by_name(settings, predictor), build_reader(settings)
+        answer = answer_text(words, volume, by_name, understands=reader)
     if answer is not None and not says_where(prompt):
         segmentation = named(answer, volume)
     else:

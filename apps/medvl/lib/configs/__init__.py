@@ -6,7 +6,8 @@ from pathlib import Path
 
 from lib.configs.report import report_tasks
 from lib.configs.serving import CurrentCard, OnceLoaded, serving_card, serving_predictor
-from lib.configs.text import build_locator, by_name_tasks, named_segmenter, served_names
+from lib.configs.text import build_locator, build_reader, by_name_tasks, named_segmenter, served_names
+from lib.configs.vqa import vqa_tasks
 from lib.errors import MedVLError, WeightsError
 from lib.infers.base import MedVLTask
 from lib.infers.images import ImageReader
@@ -56,12 +57,13 @@ def build_tasks(settings: Settings, image_roots: Callable[[], Iterable[Path]]) -
     images = ImageReader(image_roots, settings.volume_cache_mb * _MEGABYTE)
     locator = build_locator(settings)
     by_name = None if locator is None else named_segmenter(locator, predictor)
-    tasks: dict[str, MedVLTask] = {
-        INTERACTIVE: interactive_task(settings, images, predictor, card, current, by_name)
-    }
+    interactive = interactive_task(settings, images, predictor, card, current, by_name)
+    interactive.understands = reader = build_reader(settings)
+    tasks: dict[str, MedVLTask] = {INTERACTIVE: interactive}
     if locator is not None and by_name is not None:
-        tasks |= by_name_tasks(by_name, served_names(locator), images, current)
+        tasks |= by_name_tasks(by_name, served_names(locator), images, current, reader)
         tasks |= report_tasks(by_name, served_names(locator), images, current)
+        tasks |= vqa_tasks(by_name, served_names(locator), images, current)
     return tasks
 
 

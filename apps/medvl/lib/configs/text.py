@@ -16,6 +16,7 @@ from lib.infers.images import ImageReader
 from lib.infers.interactive import Segments
 from lib.model.region_weights import REGION_WEIGHTS
 from lib.predict.named import NamedSegmenter, SegmentsByName, served_names
+from lib.predict.reading import LazySentences, Understands
 from lib.predict.region_locator import load_locator
 from lib.predict.regions import LocatesRegions
 from lib.predict.segment import Predictor
@@ -27,6 +28,7 @@ __all__ = [
     "REGION_WEIGHTS",
     "SEMANTIC",
     "build_locator",
+    "build_reader",
     "by_name_tasks",
     "load_by_name",
     "named_segmenter",
@@ -45,6 +47,11 @@ def build_locator(settings: Settings) -> LocatesRegions | None:
     except WeightsError as error:
         logger.warning("structures are not found by name: %s", error)
         return None
+
+
+def build_reader(settings: Settings) -> LazySentences:
+    """What is asked about words that are no names: the language model, loaded when it is needed first."""
+    return LazySentences(settings.weights_dir)
 
 
 def named_segmenter(
@@ -89,6 +96,7 @@ def by_name_tasks(
     names: tuple[str, ...],
     images: ImageReader,
     model: Callable[[], ModelCard],
+    understands: Understands | None = None,
 ) -> dict[str, MedVLTask]:
     """The models semantic and referring.
 
@@ -97,12 +105,13 @@ def by_name_tasks(
         names: that it knows, known before it is loaded.
         images: reads scans.
         model: what clients are told about the weights that serve now.
+        understands: is asked about words that are no names; None: nothing is.
     """
+    referring = ReferringTask(REFERRING, by_name, images, model, names, REFERRING_DESCRIPTION, {"text": ""})
+    referring.understands = understands
     return {
         SEMANTIC: SemanticTask(
             SEMANTIC, by_name, images, model, names, SEMANTIC_DESCRIPTION, {"structures": ""}
         ),
-        REFERRING: ReferringTask(
-            REFERRING, by_name, images, model, names, REFERRING_DESCRIPTION, {"text": ""}
-        ),
+        REFERRING: referring,
     }

@@ -14,6 +14,7 @@ from lib.infers.images import ImageReader, with_uploaded_label
 from lib.predict.cropped import CroppedMask, painted
 from lib.predict.named import NamedMask, SegmentsByName
 from lib.predict.pick import volume_ml
+from lib.predict.reading import Understands
 from lib.predict.referring import TextAnswer, answer_text
 from lib.request import SegmentRequest, parse_request, shorten
 from lib.response import ModelCard, describe_mask, result_suffix, write_result
@@ -167,8 +168,11 @@ class SemanticTask(ByNameTask):
 class ReferringTask(ByNameTask):
     """What the option `text` asks for."""
 
+    understands: Understands | None = None
+    """Is asked about words that the vocabulary does not know."""
+
     def _drawn(self, wanted: SegmentRequest, volume: Volume) -> _Drawn:
-        answer = answer_text(wanted.text, volume, self._by_name())
+        answer = answer_text(wanted.text, volume, self._by_name(), understands=self.understands)
         return _Drawn(answer.masks, answer.confidence, describe_answer(answer, volume))
 
 

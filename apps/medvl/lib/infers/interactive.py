@@ -18,6 +18,7 @@ from lib.labels import Label
 from lib.mask import Mask, merge_objects
 from lib.predict.named import SegmentsByName
 from lib.predict.propagate import Propagation
+from lib.predict.reading import Understands
 from lib.predict.referring import TextAnswer, answer_text
 from lib.predict.segment import Segmentation, SegmentOptions
 from lib.predict.session import InteractionKey, InteractionStore
@@ -72,6 +73,9 @@ class InteractiveTask(MedVLTask):
         learnt: further names that annotators have used, offered after them.
         by_name: finds what a text asks for; None where no weights can.
     """
+
+    understands: Understands | None = None
+    """Is asked about words of a text that the vocabulary does not know."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it is made of
         self,
@@ -147,7 +151,7 @@ class InteractiveTask(MedVLTask):
         is_one = len(wanted.objects) == 1 and volume.modality is Modality.CT
         if self._by_name is None or not wanted.text or not is_one:
             return None
-        return answer_text(wanted.text, volume, self._by_name())
+        return answer_text(wanted.text, volume, self._by_name(), understands=self.understands)
 
     def _segment(self, wanted: SegmentRequest, volume: Volume, answer: TextAnswer | None) -> Segmentation:
         prompts = prompts_from_request(wanted, volume)

@@ -24,8 +24,10 @@ SENTENCES = "medvl-sentences"
 """The weights that come with the app."""
 TARGETS = "targets"
 """Name of the text beside the parameters that lists what can be named."""
+SURE = "sure"
+"""Name of the text beside the parameters that says how likely a name must be to be given."""
 _SURE = 0.5
-"""A name less likely than this is not given."""
+"""The same where that is not said."""
 _REMEMBERED = 256
 _HEAD = "head."
 _SEG = "seg_embedding"
@@ -94,12 +96,20 @@ class SentenceQueries:
         language: with the adapter that the head was trained with.
         head: as trained.
         targets: in the order of the head's queries.
+        sure: a name less likely than this is not given.
     """
 
-    def __init__(self, language: LanguageModel, head: SentenceHead, targets: Sequence[QueryTarget]) -> None:
+    def __init__(
+        self,
+        language: LanguageModel,
+        head: SentenceHead,
+        targets: Sequence[QueryTarget],
+        sure: float = _SURE,
+    ) -> None:
         self.language = language.eval()
         self.head = head.eval()
         self.targets = tuple(targets)
+        self.sure = sure
         self._remembered = lru_cache(maxsize=_REMEMBERED)(lambda phrase: self.query_all([phrase])[0])
 
     def query(self, phrase: str) -> SentenceQuery:
@@ -126,7 +136,7 @@ class SentenceQueries:
 
     def _named(self, shares: Tensor, vector: Tensor) -> SentenceQuery:
         best = int(shares.argmax())
-        if best == len(self.targets) or shares[best] < _SURE:
+        if best == len(self.targets) or shares[best] < self.sure:
             return SentenceQuery(None, (), float(1 - shares[:-1].max()), vector)
         target = self.targets[best]
         return SentenceQuery(target.name, target.structures, float(shares[best]), vector)
@@ -160,6 +170,7 @@ def load_sentence_queries(weights_dir: Path, name: str = SENTENCES) -> SentenceQ
     config = load_language_config(find_entry(name, weights_dir).config)
     try:
         targets = [QueryTarget(str(key), tuple(parts)) for key, parts in json.loads(published.texts[TARGETS])]
+        sure = float(published.texts.get(SURE, _SURE))
     except (KeyError, ValueError, TypeError) as error:
         raise WeightsError(
             f"The weights {name!r} do not say what they can name; run: medvl weights fetch {name}"
@@ -168,4 +179,4 @@ def load_sentence_queries(weights_dir: Path, name: str = SENTENCES) -> SentenceQ
     head = SentenceHead(language.hidden_size, config.query_size, len(targets))
     load_exactly(learned_parameters(language, head), published.tensors, name)
     merge_adapter(language.network)
-    return SentenceQueries(language, head, targets)
+    return SentenceQueries(language, head, targets, sure)

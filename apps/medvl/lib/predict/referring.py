@@ -1,7 +1,7 @@
 """From a sentence to masks and an answer in words: what was found, what is not there, what is not known."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -9,7 +9,8 @@ from lib.errors import PromptError
 from lib.predict.cropped import CroppedMask, union
 from lib.predict.named import NamedMask, SegmentsByName
 from lib.predict.pick import cut, end_part, lies, ranked, volume_ml
-from lib.vocabulary import Place, Target, Vocabulary, load_vocabulary, parse_targets
+from lib.predict.reading import Understands, read_targets
+from lib.vocabulary import Place, Target, Vocabulary, load_vocabulary
 from lib.volume import Volume
 
 UNKNOWN = "unknown"
@@ -88,7 +89,11 @@ class _Asked:
 
 
 def answer_text(
-    text: str, volume: Volume, by_name: SegmentsByName, vocabulary: Vocabulary | None = None
+    text: str,
+    volume: Volume,
+    by_name: SegmentsByName,
+    vocabulary: Vocabulary | None = None,
+    understands: Understands | None = None,
 ) -> TextAnswer:
     """Segment what a sentence asks for.
 
@@ -99,6 +104,7 @@ def answer_text(
         volume: a CT.
         by_name: finds structures.
         vocabulary: what is known; None: the project's own.
+        understands: is asked about words that the vocabulary does not know; None: nothing is.
 
     Raises:
         PromptError: an empty text.
@@ -107,11 +113,16 @@ def answer_text(
     if not text.strip():
         raise PromptError('The text is empty; name a structure, such as "liver" or "both kidneys".')
     asked = _Asked(volume, by_name, vocabulary or load_vocabulary())
-    targets = parse_targets(text, asked.vocabulary)
+    targets = read_targets(text, asked.vocabulary, understands)
     excluded = {name for target in targets if target.excluded for name in _served(target, asked)}
     wanted = [target for target in targets if not target.excluded]
     asked.resolve(name for target in wanted for name in _needed(target, asked) if name not in excluded)
-    said = [one for target in wanted if target.known for one in _answers(target, asked, excluded)]
+    said = [
+        _as_understood(one, target)
+        for target in wanted
+        if target.known
+        for one in _answers(target, asked, excluded)
+    ]
     unknown = [target for target in wanted if not target.known]
     said += _unknown(unknown, asked)
     if not said:
@@ -170,6 +181,17 @@ def _answers(target: Target, asked: _Asked, excluded: set[str]) -> Iterator[Said
     yield from _chosen(target, names, asked)
     if missing and not is_whole:
         yield _not_served(target, missing, asked)
+
+
+def _as_understood(said: Said, target: Target) -> Said:
+    """With how the words were understood, where they were not a name."""
+    if target.certainty >= 1:
+        return said
+    meaning = " and ".join(map(_spoken, target.names))
+    sentence = f"I take {_quoted([target.phrase])} to mean {meaning} (confidence {target.certainty:.2f})."
+    return replace(
+        said, confidence=said.confidence * target.certainty, sentence=f"{sentence} {said.sentence}"
+    )
 
 
 def _chosen(target: Target, names: list[str], asked: _Asked) -> Iterator[Said]:

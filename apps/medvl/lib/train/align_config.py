@@ -49,6 +49,7 @@ class AlignStageConfig:
         contrast_share: of sentences that name another structure too.
         typo_share: of names with a slip of the keyboard.
         bare_share: of names without a sentence around them.
+        described_share: of sentences that describe what they do not name.
         templates: with {x}.
         contrasts: with {x} and {y}.
         unknowns: what is no structure.
@@ -71,6 +72,7 @@ class AlignStageConfig:
     contrast_share: float
     typo_share: float
     bare_share: float
+    described_share: float
     templates: tuple[str, ...]
     contrasts: tuple[str, ...]
     unknowns: tuple[str, ...]
@@ -83,8 +85,15 @@ class AlignStageConfig:
             raise ConfigError(
                 f"iterations and batch_size must be 1 or more; got {self.iterations}, {self.batch_size}."
             )
-        shares = (self.unknown_share, self.contrast_share, self.typo_share, self.bare_share)
-        if min(shares) < 0 or max(shares) > 1 or self.unknown_share + self.contrast_share > 1:
+        shares = (
+            self.unknown_share,
+            self.contrast_share,
+            self.typo_share,
+            self.bare_share,
+            self.described_share,
+        )
+        kinds = self.unknown_share + self.contrast_share + self.described_share
+        if min(shares) < 0 or max(shares) > 1 or kinds > 1:
             raise ConfigError(f"Shares are from 0 to 1, and those of kinds at most 1 together; got {shares}.")
 
 

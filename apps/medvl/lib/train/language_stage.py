@@ -19,6 +19,7 @@ from lib.model.language import LanguageModel
 from lib.model.language_config import load_language_config
 from lib.model.language_load import load_language
 from lib.model.sentence_queries import (
+    SURE,
     TARGETS,
     SentenceHead,
     SentenceQueries,
@@ -35,9 +36,14 @@ from lib.train.sentences import (
     make_phrasebook,
     validation_sentences,
 )
+from lib.train.together import own_share
 from lib.vocabulary import load_vocabulary
 
 SCORES = "scores"
+CHOSEN_KNOWN, CHOSEN_NOTHING = ("described (choose)",), ("strange (choose)", "unknown")
+"""Kinds of sentences that the least confidence is chosen on."""
+_MOST_NAMED, _MOST_WRONG = 0.03, 0.05
+"""Of sentences that name nothing known, and of descriptions, so many may be given a name that is wrong."""
 _TOGETHER = 8
 """Sentences of like length that are computed at once, so that little is padding."""
 
@@ -95,14 +101,16 @@ def train_align_stage(config: AlignStageConfig, run: AlignRun, report: Report) -
     sampler = SentenceSampler(book, config)
 
     def losses(step: int) -> dict[str, Tensor]:
-        return batch_loss(language, head, sampler.batch(step), config.smoothing)
+        return batch_loss(language, head, own_share(sampler.batch(step)), config.smoothing)
 
     if not run_loop(part, losses, _loop_config(config, run), run.folder, report):
         return None
     tensors = {name: value.half().cpu() for name, value in part.average.items()}
     load_exactly({name: value.data for name, value in part.parameters.items()}, tensors, config.language)
-    scores = score(SentenceQueries(language, head, book.targets), validation_sentences(book, config))
-    texts = {TARGETS: targets_text(book.targets), SCORES: json.dumps(scores)}
+    asked = validation_sentences(book, config)
+    sure = least_confidence(SentenceQueries(language, head, book.targets, 0.0), asked)
+    scores = score(SentenceQueries(language, head, book.targets, sure), asked)
+    texts = {TARGETS: targets_text(book.targets), SURE: f"{sure:.2f}", SCORES: json.dumps(scores)}
     return Aligned(tensors, texts, scores)
 
 
@@ -134,6 +142,37 @@ def score(queries: SentenceQueries, kinds: dict[str, list[Sentence]]) -> dict[st
         for kind, sentences in kinds.items()
         if sentences
     }
+
+
+def least_confidence(queries: SentenceQueries, kinds: dict[str, list[Sentence]]) -> float:
+    """The least confidence, in steps of .05, at which few of the sentences for choosing get a wrong name.
+
+    Args:
+        queries: that give every name.
+        kinds: as `validation_sentences` makes them.
+    """
+    shares = [
+        (_wrong(queries, kinds, CHOSEN_KNOWN), _MOST_WRONG),
+        (_wrong(queries, kinds, CHOSEN_NOTHING), _MOST_NAMED),
+    ]
+    for step in range(6, 20):
+        sure = step / 20
+        if all(sum(one >= sure for one in found) <= most * len(found) for found, most in shares):
+            return sure
+    return 0.95
+
+
+def _wrong(queries: SentenceQueries, kinds: dict[str, list[Sentence]], which: tuple[str, ...]) -> list[float]:
+    """The confidence of each wrong name; 0 where there is none."""
+    found = [(one, queries.query(one.text)) for kind in which for one in kinds.get(kind, [])]
+    return [
+        query.confidence if query.name is not None and not _means(queries, one, query.name) else 0.0
+        for one, query in found
+    ]
+
+
+def _means(queries: SentenceQueries, sentence: Sentence, name: str) -> bool:
+    return sentence.target < len(queries.targets) and queries.targets[sentence.target].name == name
 
 
 def _is_right(queries: SentenceQueries, sentence: Sentence) -> bool:

@@ -1,7 +1,8 @@
 """The training loop of a stage, on pytorch-ignite: steps, checkpoints, resume, time budget, averages.
 
 A checkpoint holds all that the next step depends on, and a step's batch depends on its number, so that a
-run killed at any moment and resumed ends as if it had not been interrupted.
+run killed at any moment and resumed ends as if it had not been interrupted. Under torchrun each process takes
+its share of the batch, and the first one writes.
 """
 
 import math
@@ -17,6 +18,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from lib.errors import WeightsError
+from lib.train import together
 
 CHECKPOINT = "checkpoint.pt"
 _LEAST_RATE = 0.01
@@ -145,10 +147,11 @@ def _step_function(
         optimiser.zero_grad(set_to_none=True)
         found = losses(number)
         torch.autograd.backward(found["loss"])
+        together.average_gradients(part.parameters.values())
         torch.nn.utils.clip_grad_norm_(part.parameters.values(), config.clip_norm)
         optimiser.step()
         part.follow(number, config.average_decay)
-        return {name: float(value.detach()) for name, value in found.items()}
+        return together.average_losses({name: float(value.detach()) for name, value in found.items()})
 
     return step
 
@@ -163,17 +166,21 @@ def _attach(
     def watch(running: Engine) -> None:
         recent.append(cast("Mapping[str, float]", running.state.output))
         done = cast("int", running.state.batch) + 1
-        if done % config.report_every == 0:
+        if done % config.report_every == 0 and together.is_first():
             report(done, {name: sum(one[name] for one in recent) / len(recent) for name in recent[0]})
+        if done % config.report_every == 0:
             recent.clear()
         if done % config.checkpoint_every == 0:
             save(done)
         is_late = config.budget_s is not None and time.monotonic() - started_s > config.budget_s
-        if is_late or stop():
+        if together.anybody(is_late or stop()):
             running.terminate()
 
 
 def _save(part: TrainedPart, optimiser: torch.optim.Optimizer, done: int, folder: Path) -> None:
+    if not together.is_first():
+        together.wait_for_all()
+        return
     folder.mkdir(parents=True, exist_ok=True)
     state: dict[str, Any] = {
         "done": done,
@@ -184,6 +191,7 @@ def _save(part: TrainedPart, optimiser: torch.optim.Optimizer, done: int, folder
     partial = folder / f".{CHECKPOINT}.{os.getpid()}"
     torch.save(state, partial)
     partial.replace(folder / CHECKPOINT)
+    together.wait_for_all()
 
 
 def _resume(part: TrainedPart, optimiser: torch.optim.Optimizer, folder: Path) -> int:

@@ -6,13 +6,14 @@ the program would not say.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lib.errors import ConfigError
 from lib.model.sentence_queries import QueryTarget
 from lib.train.align_config import AlignStageConfig
+from lib.train.descriptions import Descriptions, Use, described, load_descriptions
 from lib.vocabulary import Concept, Side, Vocabulary, parse_targets
 from lib.vocabulary.lexicon import plurals_of
 
@@ -44,20 +45,33 @@ class Phrasebook:
         phrases: of each target, for training.
         held_out: phrases with words that are kept for validation.
         nouns: names of concepts, for sentences in which they do not mean what they say.
+        descriptions: what structures are called without their names.
     """
 
     targets: tuple[QueryTarget, ...]
     phrases: tuple[tuple[str, ...], ...]
     held_out: tuple[Sentence, ...]
     nouns: tuple[str, ...]
+    descriptions: Descriptions
+
+    def described(self, use: Use) -> list[Sentence]:
+        """Descriptions of targets for one use, without articles."""
+        return [Sentence(text, number) for text, number in described(self.descriptions, self.targets, use)]
+
+    def strange(self, use: Use) -> list[Sentence]:
+        """Descriptions of what is not known."""
+        return [Sentence(text, len(self.targets)) for text in self.descriptions.nothing.of(use)]
 
 
-def make_phrasebook(vocabulary: Vocabulary, held_out_words: Sequence[str]) -> Phrasebook:
+def make_phrasebook(
+    vocabulary: Vocabulary, held_out_words: Sequence[str], descriptions: Descriptions | None = None
+) -> Phrasebook:
     """All phrases of a vocabulary.
 
     Args:
         vocabulary: what is known.
         held_out_words: phrases with one of these are kept for validation.
+        descriptions: what structures are called without their names; None: the project's own.
 
     Raises:
         ConfigError: a target is left without a phrase.
@@ -75,7 +89,11 @@ def make_phrasebook(vocabulary: Vocabulary, held_out_words: Sequence[str]) -> Ph
             raise ConfigError(f"No phrase is left to name {target.name!r}; hold fewer words out.")
     nouns = {word for concept in vocabulary.concepts for word in concept.words if not pattern.search(word)}
     return Phrasebook(
-        tuple(target for target, _, _ in targets), tuple(kept), tuple(held), tuple(sorted(nouns))
+        tuple(target for target, _, _ in targets),
+        tuple(kept),
+        tuple(held),
+        tuple(sorted(nouns)),
+        descriptions or load_descriptions(),
     )
 
 
@@ -124,6 +142,10 @@ class SentenceSampler:
     def __init__(self, book: Phrasebook, config: AlignStageConfig) -> None:
         self.book = book
         self.config = config
+        self._about = [template for template in config.templates if "the {x}" in template]
+        self._described: dict[int, list[str]] = {}
+        for sentence in book.described(Use.TRAIN):
+            self._described.setdefault(sentence.target, []).append(sentence.text)
 
     def batch(self, step: int) -> list[Sentence]:
         """The sentences of a step."""
@@ -134,6 +156,8 @@ class SentenceSampler:
         kind, config = rng.random(), self.config
         if kind < config.unknown_share:
             return Sentence(self._unknown(rng), len(self.book.targets))
+        if kind > 1 - config.described_share:
+            return self._described_one(rng)
         target = int(rng.integers(len(self.book.targets)))
         phrase = self._phrase(target, rng)
         if kind < config.unknown_share + config.contrast_share:
@@ -147,11 +171,24 @@ class SentenceSampler:
         phrase = _pick(self.book.phrases[target], rng)
         return _mistyped(phrase, rng) if rng.random() < self.config.typo_share else phrase
 
+    def _described_one(self, rng: np.random.Generator) -> Sentence:
+        target = sorted(self._described)[int(rng.integers(len(self._described)))]
+        return Sentence(self._told(_pick(self._described[target], rng), rng), target)
+
+    def _told(self, description: str, rng: np.random.Generator) -> str:
+        """A description on its own or in a sentence."""
+        kind = rng.random()
+        if kind < self.config.bare_share:
+            return f"the {description}" if kind < self.config.bare_share / 2 else description
+        return _pick(self._about, rng).format(x=description)
+
     def _unknown(self, rng: np.random.Generator) -> str:
         kind = rng.random()
-        if kind < 0.3:
+        if kind > 1 - self.config.described_share:
+            return self._told(_pick(self.book.descriptions.nothing.train, rng), rng)
+        if kind < 0.2:
             text = _pick(self.config.not_meant, rng).format(y=_pick(self.book.nouns, rng))
-        elif kind < 0.4:
+        elif kind < 0.28:
             text = "".join(rng.choice(list(_LETTERS), size=int(rng.integers(3, 12))))
         else:
             text = _pick(self.config.unknowns, rng)
@@ -162,7 +199,8 @@ def validation_sentences(book: Phrasebook, config: AlignStageConfig) -> dict[str
     """Sentences with held-out wording, by what is held out; always the same ones.
 
     `templates`: the sentence around every target; `contrasts`: naming another structure too; `words`: the
-    structure's own name; `unknown`: what is not known at all.
+    structure's own name; `unknown`: what is not known at all; `described`: what is not named; `strange`: what
+    is described and not known. The last two are for choosing and for testing apart.
     """
     rng = np.random.default_rng(config.seed)
     held, nothing = config.held_out, len(book.targets)
@@ -177,7 +215,13 @@ def validation_sentences(book: Phrasebook, config: AlignStageConfig) -> dict[str
         ],
         "words": list(book.held_out),
         "unknown": [Sentence(_pick(held.unknown_templates, rng).format(x=text), nothing) for text in strange],
+        **{f"described ({use})": _with_article(book.described(use)) for use in (Use.CHOOSE, Use.TEST)},
+        **{f"strange ({use})": _with_article(book.strange(use)) for use in (Use.CHOOSE, Use.TEST)},
     }
+
+
+def _with_article(sentences: Sequence[Sentence]) -> list[Sentence]:
+    return [replace(sentence, text=f"the {sentence.text}") for sentence in sentences]
 
 
 def _other(targets: Sequence[QueryTarget], target: int, rng: np.random.Generator) -> int:

@@ -63,6 +63,7 @@ class Target:
         excluded: "no liver", "except the spleen".
         unread: words of the phrase that were not understood.
         suggestion: a known word that looks like the unknown one, or "".
+        certainty: that the phrase means the structures, 0 to 1; 1 where it names them.
     """
 
     phrase: str
@@ -75,6 +76,7 @@ class Target:
     excluded: bool = False
     unread: tuple[str, ...] = ()
     suggestion: str = ""
+    certainty: float = 1.0
 
     @property
     def known(self) -> bool:
