@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
+from scipy.ndimage import gaussian_filter
 
 from lib.predict.consistency import problems_of
 from lib.predict.cropped import CroppedMask
@@ -11,6 +12,7 @@ from lib.predict.report import report_of
 from lib.text import Size
 from lib.volume import Modality, Volume
 
+NOISE = np.random.default_rng(0).normal(0, 300, (1, 30, 30, 20))
 SHAPE, SPACING_MM = (90, 64, 80), (4.0, 4.0, 4.0)
 CENTRES = {
     "liver": (70.0, 0.0, 0.0),
@@ -153,8 +155,10 @@ def test_lesions_that_nobody_looked_for_are_not_denied():
     ("voxels", "modality", "reason"),
     [
         (np.zeros((1, 30, 30, 20), np.int16), Modality.CT, "it is blank"),
-        (np.random.default_rng(0).normal(0, 300, (1, 30, 30, 20)), Modality.CT, "it is noise"),
-        (np.random.default_rng(0).normal(0, 300, (1, 30, 30, 20)), Modality.MR, "it is not a CT"),
+        (NOISE, Modality.CT, "it is noise"),
+        (gaussian_filter(NOISE, (0, 1, 1, 1)), Modality.CT, "it is noise"),
+        (gaussian_filter(NOISE, (0, 4, 4, 4)) * 30, Modality.CT, "it is noise"),
+        (NOISE, Modality.MR, "it is not a CT"),
         (np.zeros((3, 30, 30, 1), np.uint8), Modality.DISPLAY, "it is not a CT"),
     ],
 )

@@ -13,6 +13,7 @@ from rich.table import Table
 from lib.cli.evaluate_active import active
 from lib.cli.evaluate_report import report
 from lib.cli.evaluate_text import text
+from lib.cli.evaluate_vqa import vqa
 from lib.errors import ConfigError, InputError
 from lib.model.versions import serving_sha256
 from lib.model.weights import default_name, default_weights_dir
@@ -27,6 +28,7 @@ app = typer.Typer(no_args_is_help=True)
 app.command("active")(active)
 app.command("text")(text)
 app.command("report")(report)
+app.command("vqa")(vqa)
 
 CACHE_BYTES = 2**31
 """Embeddings of about 500 slices, so that the objects of one scan share them."""

@@ -8,6 +8,10 @@ _LEAST_RANGE_HU = 60.0
 """Between what is darker and what is brighter than nearly everything; air and tissue differ by far more."""
 _LEAST_CORRELATION = 0.35
 """Of neighbouring voxels; that of patients is above 0.8, that of noise about 0."""
+_LEAST_PEAKEDNESS = 8.0
+"""Kurtosis of the differences between neighbours, along the axis with the highest. Patients are even within
+organs and change at their borders: 19 to 400 on 24 CTs. Noise, smoothed or not, changes everywhere alike: 3
+to 5."""
 _SAMPLED_SLICES = 9
 _LEAST_VOXELS = 8
 """Along at least two axes."""
@@ -29,6 +33,8 @@ def why_not_assessable(volume: Volume) -> str | None:
         return "it is blank"
     if max(_correlation(hu, axis) for axis in range(3)) < _LEAST_CORRELATION:
         return "it is noise"
+    if max(_peakedness(hu, axis) for axis in range(3)) < _LEAST_PEAKEDNESS:
+        return "it is noise without borders of organs"
     return None
 
 
@@ -50,3 +56,13 @@ def _correlation(hu: np.ndarray, axis: int) -> float:
     first, second = first - first.mean(), second - second.mean()
     spread = float(np.sqrt((first @ first) * (second @ second)))
     return float(first @ second) / spread if spread > 0 else 0.0
+
+
+def _peakedness(hu: np.ndarray, axis: int) -> float:
+    """Kurtosis of the differences between neighbours along an axis, 3 for a normal distribution; 0 if even."""
+    if hu.shape[axis] < _LEAST_VOXELS:
+        return 0.0
+    steps = np.diff(hu, axis=axis).ravel()
+    squared = (steps - steps.mean()) ** 2
+    mean = float(squared.mean())
+    return float((squared**2).mean()) / mean**2 if mean > 0 else 0.0

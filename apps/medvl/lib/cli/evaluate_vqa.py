@@ -1,0 +1,100 @@
+"""`medvl evaluate vqa`: how many closed questions are answered rightly."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lib.cli.evaluate_text import _load
+from lib.errors import InputError
+from lib.model.versions import serving_sha256
+from lib.settings import Settings
+from lib.train.dataset import load_manifest, select_cases
+
+if TYPE_CHECKING:
+    from lib.train.evaluate_vqa import Subject, VqaRow
+
+
+def vqa(  # noqa: PLR0913 - each is an option of the command
+    *,
+    data: Annotated[Path | None, typer.Option(help="Folder with a manifest.json of labelled cases.")] = None,
+    split: Annotated[str, typer.Option(help="Which cases of the manifest.")] = "val",
+    phantoms: Annotated[int, typer.Option(min=0, help="So many procedural patients besides.")] = 0,
+    case: Annotated[list[str] | None, typer.Option(help="Only this case; may be repeated.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Name of the segmenter's weights.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    baselines: Annotated[bool, typer.Option(help="Score answers that look at no image too.")] = True,
+) -> None:
+    """Ask closed questions whose answers follow from each case's own labels.
+
+    A question that the model does not answer counts as wrong.
+    """
+    if data is None and not phantoms:
+        raise InputError("There is nothing to ask about; give --data, a folder of cases, or --phantoms N.")
+    cases = select_cases(load_manifest(data), split, case or ()) if data is not None else []
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise InputError(f"The folder of --json does not exist: {json_file.parent}; create it first.")
+    settings = Settings(device=device) if weights is None else Settings(weights=weights, device=device)
+    digest = serving_sha256(settings.weights, settings.weights_dir)
+    from lib.train.evaluate_vqa import (  # noqa: PLC0415 - PyTorch takes seconds
+        case_subjects,
+        evaluate_vqa,
+        phantom_subjects,
+        vqa_as_json,
+    )
+
+    def subjects() -> "Iterator[Subject | VqaRow]":
+        yield from case_subjects(cases)
+        yield from phantom_subjects(phantoms)
+
+    model, console = _load(settings), Console(stderr=True, soft_wrap=True)
+
+    def told(name: str) -> None:
+        console.print(f"{name}: asked", markup=False, highlight=False)
+
+    rows = evaluate_vqa(subjects(), lambda: model, told, baselines=baselines)
+    if json_file is not None:
+        json_file.write_text(json.dumps(vqa_as_json(rows, split, digest), indent=1, allow_nan=False) + "\n")
+    _print_scores(rows, split)
+    _exit_if_any_failed(rows)
+
+
+def _print_scores(rows: "Sequence[VqaRow]", split: str) -> None:
+    from lib.train.evaluate_vqa import mean_by_matter  # noqa: PLC0415 - PyTorch takes seconds
+
+    console = Console()
+    table = Table("about", title=f"vqa, split {split}: right of asked")
+    kinds = list(dict.fromkeys(row.kind for row in rows if not row.error))
+    for kind in kinds:
+        table.add_column(kind, justify="right")
+    columns = {kind: mean_by_matter(rows, kind) for kind in kinds}
+    for about in dict.fromkeys(row.about for row in rows if row.about):
+        table.add_row(about, *(_shown(columns[kind].get(about)) for kind in kinds))
+    table.add_section()
+    table.add_row("all", *(_shown(_total(list(columns[kind].values()))) for kind in kinds))
+    console.print(table)
+    console.print("Research use only, not a medical device.", highlight=False)
+    if split == "train":
+        console.print("Scores on a training split show that the program works, not how well it generalises.")
+
+
+def _total(counts: list[tuple[int, int]]) -> tuple[int, int]:
+    return sum(right for right, _ in counts), sum(asked for _, asked in counts)
+
+
+def _shown(count: tuple[int, int] | None) -> str:
+    return "" if count is None else f"{count[0]} of {count[1]} ({count[0] / count[1]:.2f})"
+
+
+def _exit_if_any_failed(rows: "Sequence[VqaRow]") -> None:
+    failed = [row for row in rows if row.error]
+    errors = Console(stderr=True, soft_wrap=True)
+    for row in failed:
+        errors.print(f"{row.case} ({row.kind}): {row.error}", markup=False, highlight=False)
+    if failed:
+        raise typer.Exit(1)
