@@ -84,7 +84,7 @@ def test_every_listed_entry_names_a_model_configuration_that_exists(folder):
 
 def test_the_default_weights_are_pinned_and_those_without_a_known_hash_are_not(folder):
     pinned = {name for name, entry in list_entries(folder).items() if entry.sha256 is not None}
-    assert pinned == {"medvl-lite", "medvl-regions", "lite-medsam", "smollm2-135m", "astra"}
+    assert pinned == {"medvl-lite", "medvl-regions", "lite-medsam", "smollm2-135m", "medvl-sentences", "astra"}
     assert set(setup_names()) <= pinned
 
 

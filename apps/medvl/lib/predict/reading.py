@@ -25,9 +25,9 @@ MOST_PIECES = 6
 _NEXT = re.compile(
     r"(?:,|;|\.|,?\s+and|,?\s+as well as|\s+plus)\s+(?=(?:the|a|an|both|all|my|his|her)\b)", re.IGNORECASE
 )
-_WHOLE_BODY = ("body", "bone")
-"""Structures that are said of many things ("a flat bone")."""
-_SEVERAL = 3
+_SAID_OF_MANY = (("body",), ("bone",))
+_SURE_BESIDE_A_NAME = 0.6
+"""Words that name something known must mean something else more certainly than others."""
 
 
 Understands = Callable[[str], SentenceQuery | None]
@@ -93,30 +93,38 @@ def _read_piece(
     if _is_clear(targets):
         return targets
     query = understands(piece) if understands is not None else None
-    meant = () if query is None else _meant(piece, query, vocabulary)
-    if query is not None and meant:
-        return (Target(_shown(piece), meant, certainty=query.confidence),)
-    head = targets[0]
+    if query is not None:
+        meant = _meant(piece, query, vocabulary)
+        names_something = any(target.known and not _is_group(target) for target in targets)
+        if meant and query.confidence >= (_SURE_BESIDE_A_NAME if names_something else 0.0):
+            return (Target(_shown(piece), meant, certainty=query.confidence),)
     # "the organ that sees" is not all organs
-    return (replace(head, structures=()),) if _is_vague(head) else targets
+    return tuple(
+        replace(target, structures=()) if _is_doubtful(targets[number:]) and _is_vague(target) else target
+        for number, target in enumerate(targets)
+    )
 
 
 def _is_clear(targets: tuple[Target, ...]) -> bool:
     """Whether what is asked for first was understood; nothing asked for is clear."""
-    if not targets:
-        return True
+    return not targets or not _is_doubtful(targets)
+
+
+def _is_doubtful(targets: tuple[Target, ...]) -> bool:
+    """Whether the first of some targets is unknown, or has words or a place that were not understood."""
     head = targets[0]
-    if not head.known or head.unread:
-        return False
-    return not _is_vague(head) or all(target.known and not target.unread for target in targets)
+    if not head.known or head.unread or any(not place.structures for place in head.places):
+        return True
+    return _is_vague(head) and any(not target.known or target.unread for target in targets)
 
 
 def _is_vague(target: Target) -> bool:
-    """Several structures of different kinds, such as all organs, or what any of them may be."""
-    kinds = {name.split("_")[0] for name in target.names}
-    return (len(target.names) >= _SEVERAL and len(kinds) > 1) or target.names in {
-        (name,) for name in _WHOLE_BODY
-    }
+    """Structures of different kinds, such as all organs, or what many things are ("a flat bone")."""
+    return _is_group(target) or target.names in _SAID_OF_MANY
+
+
+def _is_group(target: Target) -> bool:
+    return len({name.split("_")[0] for name in target.names}) > 1
 
 
 def _meant(piece: str, query: SentenceQuery, vocabulary: Vocabulary) -> tuple[Structure, ...]:

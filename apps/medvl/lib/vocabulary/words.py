@@ -72,7 +72,8 @@ FILLERS = (
     "benign|primary|known|hypodense|hyperdense|hypoattenuating|enhancing|focal|round|solid|lying|"
     "appearing|s|up|out|number|being|been|be|try|start|begin|let|make|create|produce|generate|"
     "compute|perform|help|carefully|quickly|exactly|precisely|properly|accurately|fully|completely|"
-    "separately|individually|clearly|simply|thoroughly|finally|entirely|task|using|use|data|when|"
+    "annotated|segmented|outlined|marked|labelled|labeled|traced|drawn|highlighted|delineated|contoured|"
+    "belong|belongs|belonging|separately|individually|clearly|simply|thoroughly|finally|entirely|task|using|use|data|when|"
     "while|both of"
 )
 PARTS = (
