@@ -7,13 +7,13 @@ from scipy.ndimage import gaussian_filter
 from lib.predict.answer import answer_question, evidence_mask
 from lib.text import CANNOT
 from lib.volume import Modality, Volume
+from patients import CENTRES, RADII, Patient
 from scripted.regions import ScriptedByName
-from test_report import CENTRES, RADII, Patient
 
 
 def _by_name(patient, **absent):
     masks = {name: one.mask.full() for name, one in patient.seen.items()}
-    return ScriptedByName(masks | {name: None for name in ("gallbladder", "urinary_bladder")} | absent)
+    return ScriptedByName(masks | dict.fromkeys(("gallbladder", "urinary_bladder")) | absent)
 
 
 @pytest.fixture(scope="module")
