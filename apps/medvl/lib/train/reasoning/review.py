@@ -14,7 +14,7 @@ from lib.train.reasoning.rows import REJECTED, Row, RowStore
 
 SHEET, PAGE = "review.csv", "review.html"
 KEEP, DROP = "keep", "drop"
-_COLUMNS = [
+_COLUMNS = (
     "id",
     "decision",
     "comment",
@@ -27,8 +27,8 @@ _COLUMNS = [
     "facts",
     "source",
     "licence",
-]
-_SHOWN = [
+)
+_SHOWN = (
     "side",
     "parts",
     "density",
@@ -39,7 +39,7 @@ _SHOWN = [
     "median_hu",
     "area_percent",
     "condition",
-]
+)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _ENCODING = "utf-8-sig"
 """With the mark by which spreadsheets know UTF-8."""
