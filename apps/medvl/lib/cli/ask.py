@@ -14,6 +14,7 @@ from lib.formats import read_volume, write_mask
 from lib.model.versions import serving_sha256
 from lib.predict import load_predictor
 from lib.predict.answer import answer_question, evidence_mask
+from lib.predict.quick import for_words
 from lib.request import RESULT_SUFFIXES
 from lib.response import ModelCard, describe_mask
 from lib.settings import Settings
@@ -39,7 +40,7 @@ def ask(
     predictor = load_predictor(
         settings.weights, settings.weights_dir, settings.device, settings.cache_mb * _MEGABYTE
     )
-    found = answer_question(question, volume, load_by_name(settings, predictor))
+    found = answer_question(question, volume, for_words(load_by_name(settings, predictor)))
     label_map = evidence_mask(found, volume)
     card = ModelCard(settings.weights, serving_sha256(settings.weights, settings.weights_dir))
     document = describe_mask("vqa", label_map, card, {}, {}) | found.answer.as_json()

@@ -12,6 +12,7 @@ from rich.table import Table
 from lib.cli.evaluate_text import _load
 from lib.errors import InputError
 from lib.model.versions import serving_sha256
+from lib.predict.quick import for_words
 from lib.settings import Settings
 from lib.train.dataset import load_manifest, select_cases
 
@@ -66,7 +67,7 @@ def report(  # noqa: PLR0913 - each is an option of the command
         yield from case_references(cases)
         yield from phantom_references(phantoms)
 
-    model, console = _load(settings), Console(stderr=True, soft_wrap=True)
+    model, console = for_words(_load(settings)), Console(stderr=True, soft_wrap=True)
 
     def told(name: str) -> None:
         console.print(f"{name}: reported", markup=False, highlight=False)

@@ -17,6 +17,7 @@ from lib.formats.fhir import diagnostic_report
 from lib.mask import Mask
 from lib.model.versions import serving_sha256
 from lib.predict import load_predictor
+from lib.predict.quick import for_words
 from lib.predict.report_scan import ScanReport, evidence_mask, report_scan
 from lib.request import RESULT_SUFFIXES
 from lib.response import NOTICE, ModelCard, describe_mask
@@ -57,7 +58,7 @@ def report(
     predictor = load_predictor(
         settings.weights, settings.weights_dir, settings.device, settings.cache_mb * _MEGABYTE
     )
-    scan = report_scan(volume, load_by_name(settings, predictor))
+    scan = report_scan(volume, for_words(load_by_name(settings, predictor)))
     card = ModelCard(settings.weights, serving_sha256(settings.weights, settings.weights_dir))
     _write(scan, volume, card, output, mask)
     if sr is not None:

@@ -10,6 +10,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferType
 from lib.infers.base import REQUEST_ID, MedVLTask
 from lib.infers.images import ImageReader, with_uploaded_label
 from lib.predict.named import SegmentsByName
+from lib.predict.quick import for_words
 from lib.predict.report_scan import evidence_mask, report_scan
 from lib.request import parse_request
 from lib.response import ModelCard, describe_mask, result_suffix, write_result
@@ -72,7 +73,7 @@ class ReportTask(MedVLTask):
         wanted = parse_request(with_uploaded_label(request))
         volume = self._images.read(wanted.image)
         read_s = time.perf_counter()
-        scan = report_scan(volume, self._by_name())
+        scan = report_scan(volume, for_words(self._by_name()))
         mask = evidence_mask(scan, volume)
         reported_s = time.perf_counter()
         path = write_result(mask, result_suffix(wanted.suffix, wanted.image), compress=wanted.compress)

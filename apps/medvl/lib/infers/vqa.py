@@ -11,6 +11,7 @@ from lib.infers.base import REQUEST_ID, MedVLTask
 from lib.infers.images import ImageReader, with_uploaded_label
 from lib.predict.answer import answer_question, evidence_mask
 from lib.predict.named import SegmentsByName
+from lib.predict.quick import for_words
 from lib.request import parse_request
 from lib.response import ModelCard, describe_mask, result_suffix, write_result
 
@@ -73,7 +74,7 @@ class QuestionTask(MedVLTask):
         wanted = parse_request(with_uploaded_label(request))
         volume = self._images.read(wanted.image)
         read_s = time.perf_counter()
-        found = answer_question(wanted.question or wanted.text, volume, self._by_name())
+        found = answer_question(wanted.question or wanted.text, volume, for_words(self._by_name()))
         mask = evidence_mask(found, volume)
         answered_s = time.perf_counter()
         path = write_result(mask, result_suffix(wanted.suffix, wanted.image), compress=wanted.compress)

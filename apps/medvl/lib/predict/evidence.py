@@ -15,11 +15,13 @@ from lib.predict.measure import (
     place_within,
     side_of,
 )
-from lib.predict.ranges import KIDNEY_DIFFERENCE_MM, judge_size
+from lib.predict.ranges import KIDNEY_DIFFERENCE_MM, is_scrap, judge_size
 from lib.text import Size
 from lib.vocabulary import Side, Structure, StructureKind, load_vocabulary
 from lib.volume import Volume
 
+SPOKEN_FROM = 0.3
+"""Confidence below which nothing is said of an organ, not even hedged."""
 SURE_FROM = 0.5
 """Confidence below which the size of an organ is not judged."""
 MOST_LESIONS = 20
@@ -27,6 +29,29 @@ _LEAST_LESION_VOXELS = 4
 _LEAST_SHARE_WITHIN = 0.3
 _NOT_SAID = frozenset({"body", "bone", "airway"})
 """Found by rule and no structure of a report."""
+_ORDER = (
+    "liver",
+    "gallbladder",
+    "spleen",
+    "pancreas",
+    "kidney_right",
+    "kidney_left",
+    "adrenal_gland_right",
+    "adrenal_gland_left",
+    "stomach",
+    "duodenum",
+    "small_bowel",
+    "colon",
+    "urinary_bladder",
+    "prostate",
+    "aorta",
+    "inferior_vena_cava",
+    "portal_vein_and_splenic_vein",
+    "lung_right",
+    "lung_left",
+    "heart",
+)
+"""In which organs are spoken of; others follow."""
 _KIDNEYS = ("kidney_left", "kidney_right")
 
 
@@ -80,7 +105,7 @@ def gather(seen: Mapping[str, Seen], volume: Volume) -> tuple[Evidence, ...]:
     """Measures all that is seen; structures first, then lesions, the largest first.
 
     A structure of one side whose mask lies clearly on the other is left out: its mask is wrong, and so would
-    be every number.
+    be every number. So are scraps of organs, and what is hardly believed.
 
     Args:
         seen: by the vocabulary's name; unknown names are left out.
@@ -93,8 +118,10 @@ def gather(seen: Mapping[str, Seen], volume: Volume) -> tuple[Evidence, ...]:
         for name, one in known.items()
         if (structure := _structure(name)) is not None and structure.kind is not StructureKind.LESION
         if _agrees(evidence := organ_evidence(structure, name, one, volume, middle_mm), structure)
+        and one.confidence >= SPOKEN_FROM
+        and not is_scrap(name, evidence.measured.volume_ml)
     ]
-    organs = _with_asymmetry(organs)
+    organs = _with_asymmetry(sorted(organs, key=_place_in_report))
     lesions = [
         evidence
         for name, one in known.items()
@@ -114,13 +141,18 @@ def middle_x_mm(seen: Mapping[str, Seen], volume: Volume) -> float:
     return (frame.low_mm[0] + frame.high_mm[0]) / 2
 
 
+def _place_in_report(one: Evidence) -> int:
+    return _ORDER.index(one.label) if one.label in _ORDER else len(_ORDER)
+
+
 def _structure(name: str) -> Structure | None:
     vocabulary = load_vocabulary()
     structure = vocabulary.structure(name)
     if structure is None:
         group = next((one for one in vocabulary.concepts if one.group and one.name == name), None)
         member = group.structures[0] if group else None
-        return Structure(name, member.kind, member.code, None, member.region) if member else None
+        # members of one group lie in several regions
+        return Structure(name, member.kind, member.code, None, "trunk") if member else None
     return structure
 
 

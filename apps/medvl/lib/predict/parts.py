@@ -99,7 +99,7 @@ class LookedAt:
         for concept in self.vocabulary.concepts:
             if concept.group and concept.name in self.by_name.names and members == set(concept.structures):
                 first = concept.structures[0]
-                return Structure(concept.name, first.kind, first.code, None, first.region)
+                return Structure(concept.name, first.kind, first.code, None, "trunk")
         return None
 
     def _part(

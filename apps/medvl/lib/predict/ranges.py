@@ -21,6 +21,27 @@ LIVER_HEIGHT_MM = (136.0, 212.0)
 KIDNEY_LENGTH_MM = {"left": (93.6, 121.6), "right": (92.4, 120.0)}
 KIDNEY_DIFFERENCE_MM = 15.0
 _TOP_TO_BOTTOM = 2
+USUAL_ML = {
+    "liver": 1500.0,
+    "spleen": 215.0,
+    "kidney_left": 165.0,
+    "kidney_right": 160.0,
+    "pancreas": 75.0,
+    "gallbladder": 30.0,
+    "stomach": 250.0,
+    "urinary_bladder": 200.0,
+    "lung_left": 2000.0,
+    "lung_right": 2400.0,
+    "heart": 650.0,
+    "aorta": 150.0,
+    "hip_left": 350.0,
+    "hip_right": 350.0,
+    "sacrum": 200.0,
+    "vertebrae": 900.0,
+    "ribs": 400.0,
+}
+"""Round numbers of adults, to tell a scrap from an organ; they judge nothing else."""
+SCRAP_SHARE = 0.06
 
 
 def judge_size(
@@ -47,3 +68,13 @@ def judge_size(
 def _against(value: float, normal: tuple[float, float]) -> Size:
     low, high = normal
     return Size.SMALL if value < low else Size.ENLARGED if value > high else Size.NORMAL
+
+
+def is_scrap(name: str, volume_ml: float) -> bool:
+    """Whether a mask is so small a part of what an adult has that nothing can be said of it.
+
+    Args:
+        name: of the structure.
+        volume_ml: of its mask.
+    """
+    return volume_ml < SCRAP_SHARE * USUAL_ML.get(name, 0.0)

@@ -22,7 +22,16 @@ _CONTRAST_FROM_HU, _NO_CONTRAST_BELOW_HU = 120.0, 70.0
 _REGIONS = {"neck": 30.0, "chest": 400.0, "abdomen": 200.0, "pelvis": 300.0}
 """Millilitres of its structures from which a region counts as scanned; the lungs' bases are no chest."""
 _SPOKEN = {"autochthon": "deep back muscle", "iliopsoas": "iliopsoas muscle", "hip": "hip bone"}
+_BOTH_KIDNEYS = ("right kidney and left kidney", "two kidneys")
 _PLURALS = frozenset({"vertebrae", "ribs", "portal_vein_and_splenic_vein"})
+_HOLLOW = frozenset({"stomach", "duodenum", "small_bowel", "colon", "esophagus", "trachea"})
+"""Filled with gas or food, so that their mean density says nothing."""
+_WITHOUT_VOLUME = frozenset(
+    {"duodenum", "small_bowel", "colon", "esophagus", "trachea", "aorta", "inferior_vena_cava",
+     "portal_vein_and_splenic_vein", "spinal_cord", "vertebrae", "ribs", "iliopsoas_left", "iliopsoas_right",
+     "autochthon_left", "autochthon_right"}
+)  # fmt: skip
+"""Tubes and chains that run through the scan: how much of them is in it says nothing."""
 _WORDS = {Size.NORMAL: "of normal size", Size.ENLARGED: "enlarged", Size.SMALL: "small"}
 
 
@@ -115,24 +124,32 @@ def finding_of(one: Evidence, index: int) -> Finding:
 def _organ_sentence(one: Evidence) -> str:
     name = spoken(one.structure)
     verb = "are" if one.structure.name in _PLURALS else "is"
+    numbers = f" ({said})" if (said := _numbers(one)) else ""
+    is_judged = one.size is not None
+    who = f"The {name} {verb}"
     if one.confidence < PROBABLE_FROM:
-        return f"What may be the {name} measures {_numbers(one)}; this is uncertain."
-    likely = "" if one.confidence >= PLAIN_FROM else " probably"
+        who = f"What may be the {name} {verb}"
+    elif one.confidence < PLAIN_FROM:
+        who = f"The {name} {verb} probably" if is_judged else f"What is probably the {name} {verb}"
+    doubt = "; this is uncertain" if one.confidence < PROBABLE_FROM else ""
     if one.measured.is_partial:
-        return f"The {name} {verb}{likely} partly in the scan ({_numbers(one)})."
+        return f"{who} partly in the scan{numbers}{doubt}."
     state = _WORDS[one.size] if one.size is not None else "seen"
     beside = " and clearly shorter than its partner" if one.shorter_by_mm else ""
-    return f"The {name} {verb}{likely} {state}{beside} ({_numbers(one)})."
+    return f"{who} {state}{beside}{numbers}{doubt}."
 
 
 def _numbers(one: Evidence) -> str:
+    """What of the measurements says anything about such a structure."""
     measured, parts = one.measured, []
     if not measured.is_partial and one.length_mm is not None:
         parts.append(f"length {one.length_mm:.0f} mm")
     if not measured.is_partial and one.label == "liver":
         parts.append(f"height {measured.extent_mm[2]:.0f} mm")
-    share = " of it" if measured.is_partial else ""
-    parts += [f"{_volume(measured.volume_ml)}{share}", f"mean {measured.mean_hu:.0f} HU"]
+    if one.label not in _WITHOUT_VOLUME:
+        parts.append(f"{_volume(measured.volume_ml)}{' of it' if measured.is_partial else ''}")
+    if one.label not in _HOLLOW:
+        parts.append(f"mean {measured.mean_hu:.0f} HU")
     return ", ".join(parts)
 
 
@@ -169,9 +186,20 @@ def _technique(evidence: Sequence[Evidence]) -> str:
     for one in evidence:
         region = one.structure.region
         volumes[region] = volumes.get(region, 0.0) + one.measured.volume_ml
-    shown = [region for region, least_ml in _REGIONS.items() if volumes.get(region, 0.0) >= least_ml]
+    shown = [
+        _extent(region, evidence)
+        for region, least_ml in _REGIONS.items()
+        if volumes.get(region, 0.0) >= least_ml
+    ]
     where = f" of the {_listed(shown)}" if shown else ""
     return f"CT{where}{_contrast(evidence)}."
+
+
+def _extent(region: str, evidence: Sequence[Evidence]) -> str:
+    """A chest whose lungs are cut off by the scan's edge, without a windpipe, is its lower end only."""
+    cut = any(one.measured.is_partial for one in evidence if one.label.startswith("lung_"))
+    has_top = any(one.label == "trachea" for one in evidence)
+    return "lower chest" if region == "chest" and cut and not has_top else region
 
 
 def _contrast(evidence: Sequence[Evidence]) -> str:
@@ -193,7 +221,8 @@ def _impression(evidence: Sequence[Evidence], *, lesions_sought: bool) -> tuple[
             said.append(f"The {spoken(one.structure)} is clearly shorter than the other kidney.")
     judged = [one for one in evidence if one.size is not None]
     if judged and not any(one.size is not Size.NORMAL for one in judged):
-        said.append(f"Normal size of the {_listed([spoken(one.structure) for one in judged])}.")
+        names = [spoken(one.structure) for one in judged]
+        said.append(f"Normal size of the {_listed(names)}.".replace(*_BOTH_KIDNEYS))
     if not judged:
         said.append("No organ whose size could be judged is wholly in the scan.")
     if not lesions:

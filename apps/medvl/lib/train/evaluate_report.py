@@ -20,7 +20,7 @@ from lib.predict.assessable import why_not_assessable
 from lib.predict.cropped import CroppedMask
 from lib.predict.evidence import Seen
 from lib.predict.named import SegmentsByName
-from lib.predict.ranges import judge_size
+from lib.predict.ranges import USUAL_ML, judge_size
 from lib.predict.report import spoken
 from lib.predict.report_scan import ScanReport, report_from_masks, seeks_lesions, seen_in
 from lib.text import Finding
@@ -38,18 +38,6 @@ CONSTANT, TEMPLATE, OTHER = "constant", "template", "other"
 FIRST_PHANTOM = 5_000_000
 """Seed of the first phantom; training draws its seeds far below."""
 UNIONS = ("lung_left", "lung_right", "vertebrae", "ribs")
-USUAL_ML = {
-    "liver": 1500.0,
-    "spleen": 215.0,
-    "kidney_left": 165.0,
-    "kidney_right": 160.0,
-    "pancreas": 75.0,
-    "gallbladder": 30.0,
-    "lung_left": 2000.0,
-    "lung_right": 2400.0,
-    "heart": 650.0,
-}
-"""Round numbers of adults, for the template that looks at no image."""
 _FAILURES = (MedVLError, OSError, ValueError, RuntimeError, MemoryError)
 
 
