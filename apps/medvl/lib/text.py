@@ -152,3 +152,72 @@ class Report:
             "impression": list(self.impression),
             "assessable": self.is_assessable,
         }
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How a diagnosis comes about; one or a few sentences each.
+
+    Attributes:
+        modality: what kind of image it is.
+        analysis: what was measured.
+        considerations: what it may be, with probabilities.
+        diagnosis: what is taken to be so, or why nothing is.
+    """
+
+    modality: str
+    analysis: str
+    considerations: str
+    diagnosis: str
+
+    @property
+    def text(self) -> str:
+        """All four, one after the other."""
+        return "\n".join((self.modality, self.analysis, self.considerations, self.diagnosis))
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What an image shows and what that may be, in four steps that each rest on something computed.
+
+    Attributes:
+        steps: the answer.
+        modality: the kind of image; None where it is none that is known.
+        condition: the diagnosis; None where none can be given.
+        considered: candidate conditions with their probabilities.
+        findings: each with the value of its mask, what was measured of it and its confidence.
+        confidence: agreement of the candidates, 0 to 1.
+        candidates: how many readings there were.
+        is_assessable: False for what is no image that the weights know.
+    """
+
+    steps: Steps
+    modality: str | None
+    condition: str | None
+    considered: tuple[tuple[str, float], ...]
+    findings: tuple[dict[str, Any], ...]
+    confidence: float
+    candidates: int = 1
+    is_assessable: bool = True
+
+    def as_json(self) -> dict[str, Any]:
+        """The diagnosis' part of the document that clients read."""
+        return {
+            "text": self.steps.text,
+            "steps": {
+                "modality": self.steps.modality,
+                "analysis": self.steps.analysis,
+                "considerations": self.steps.considerations,
+                "diagnosis": self.steps.diagnosis,
+            },
+            "modality": self.modality,
+            "diagnosis": self.condition,
+            "considered": [
+                {"condition": name, "probability": round(share, 4)} for name, share in self.considered
+            ],
+            "findings": list(self.findings),
+            "impression": [self.steps.diagnosis],
+            "confidence": round(self.confidence, 4),
+            "candidates": self.candidates,
+            "assessable": self.is_assessable,
+        }

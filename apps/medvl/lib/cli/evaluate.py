@@ -11,6 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from lib.cli.evaluate_active import active
+from lib.cli.evaluate_diagnosis import diagnosis
 from lib.cli.evaluate_report import report
 from lib.cli.evaluate_text import text
 from lib.cli.evaluate_vqa import vqa
@@ -28,6 +29,7 @@ app = typer.Typer(no_args_is_help=True)
 app.command("active")(active)
 app.command("text")(text)
 app.command("report")(report)
+app.command("diagnosis")(diagnosis)
 app.command("vqa")(vqa)
 
 CACHE_BYTES = 2**31

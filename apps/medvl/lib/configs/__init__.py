@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from lib.configs.diagnosis import diagnosis_tasks
 from lib.configs.report import report_tasks
 from lib.configs.serving import CurrentCard, OnceLoaded, serving_card, serving_predictor
 from lib.configs.text import build_locator, build_reader, by_name_tasks, named_segmenter, served_names
@@ -64,7 +65,7 @@ def build_tasks(settings: Settings, image_roots: Callable[[], Iterable[Path]]) -
         tasks |= by_name_tasks(by_name, served_names(locator), images, current, reader)
         tasks |= report_tasks(by_name, served_names(locator), images, current)
         tasks |= vqa_tasks(by_name, served_names(locator), images, current)
-    return tasks
+    return tasks | diagnosis_tasks(settings, predictor, by_name, images, current)
 
 
 def build_trainers(settings: Settings) -> dict[str, MedVLTrainer]:

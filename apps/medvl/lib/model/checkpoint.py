@@ -29,6 +29,12 @@ _LITE_MEDSAM_NAMES: tuple[tuple[str, str], ...] = (
 )
 _VOLUME_PREFIX = re.compile(r"^(?:module\.)?(?:.*i3_resnet\.)?")
 _VOLUME_HEADS = ("classifier.", "contrastive_head.")
+_SAFETENSORS = (
+    CheckpointFormat.MEDVL,
+    CheckpointFormat.SENTENCES,
+    CheckpointFormat.REGIONS,
+    CheckpointFormat.PICTURES,
+)
 _PRETRAINING_HEADS = ("classification_head.",)
 
 
@@ -71,7 +77,7 @@ def read_checkpoint(path: Path, layout: CheckpointFormat) -> dict[str, Tensor]:
     Raises:
         WeightsError: the file is not laid out so, or holds anything but tensors.
     """
-    if layout in (CheckpointFormat.MEDVL, CheckpointFormat.SENTENCES, CheckpointFormat.REGIONS):
+    if layout in _SAFETENSORS:
         return _read_safetensors(path)
     if layout.kind is WeightsKind.VOLUME:
         return _volume_parameters(path, layout)

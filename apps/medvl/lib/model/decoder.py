@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -23,11 +24,13 @@ class PromptTensors:
             object, -1 no point, 2 and 3 a box's corners; None for no points.
         boxes: corners (B, 2, 2) as (x, y) in canvas pixels minus .5, or None.
         masks: logits (B, 1, side, side), positive inside, or None.
+        vectors: learned sparse prompts (B, N, C), such as that of a [SEG] token, or None.
     """
 
     points: tuple[Tensor, Tensor] | None = None
     boxes: Tensor | None = None
     masks: CanvasLogits | None = None
+    vectors: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +75,10 @@ def decode_batch(
     sparse, dense = sam2.sam_prompt_encoder(
         points=prompts.points, boxes=prompts.boxes, masks=fitted(prompts.masks, height, width)
     )
+    if prompts.vectors is not None:
+        # without any other prompt, the prompt encoder counts on one entry
+        sparse = torch.cat([sparse.expand(len(prompts.vectors), -1, -1), prompts.vectors], dim=1)
+        dense = dense.expand(len(prompts.vectors), -1, -1, -1)
     if sam2.directly_add_no_mem_embed:
         image = image + sam2.no_mem_embed.view(1, -1, 1, 1)
     row, col = corner

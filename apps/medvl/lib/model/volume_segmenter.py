@@ -14,10 +14,10 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
 from lib.model.config import Backbone, SegmenterConfig
-from lib.model.decoder import PromptTensors
+from lib.model.decoder import DecodedBatch, PromptTensors, decode_batch
 from lib.model.engine import DecoderEngine, EncoderEngine, TorchDecoder, TorchEngine
 from lib.model.part_decoder import PartOutput, PartPrompts, decode_part
-from lib.shapes import BoxPx, CanvasBatch, CanvasLogits, FeatureMap, PointLabels, PointsPx, Scores
+from lib.shapes import BoxPx, CanvasBatch, CanvasLogits, FeatureMap, PointLabels, PointsPx, Queries, Scores
 
 _PIXEL_CENTRE = 0.5
 """Canvas coordinates have pixel centres at .5; sam2's prompt encoder adds .5 to what it is given."""
@@ -162,6 +162,21 @@ class VolumeSegmenter:
         on_device = prompts.to(self.device)
         drawn = decode_part(self._sam2, self._on_device(embedding), on_device, boxes_as_points=as_points)
         return drawn if self.config.object_scores else replace(drawn, object_logit=None)
+
+    def decode_vectors(
+        self, embedding: FeatureMap, vectors: Queries, part: tuple[int, int, int] | None = None
+    ) -> DecodedBatch:
+        """Draw what a vector says on each slice of a batch, without any other prompt; gradients pass through.
+
+        Args:
+            embedding: (B, C, h, w).
+            vectors: sparse prompts, (B, C).
+            part: row and column of the cell where a square part begins, and its side; None for all.
+        """
+        row, col, side = part or (0, 0, embedding.shape[-1])
+        image = embedding[..., row : row + side, col : col + side]
+        prompts = PromptTensors(vectors=vectors[:, None])
+        return decode_batch(self._sam2, (image,), prompts, corner=(row, col))
 
     def remember(
         self, memory: SliceMemory, index: int, embedding: SliceEmbedding, mask_logits: CanvasLogits

@@ -47,6 +47,8 @@ class CheckpointFormat(StrEnum):
     """A torch or safetensors file with the parameters of MONAI's ViT."""
     REGIONS = "regions"
     """A safetensors file with a RegionPrior's parameters, as `medvl train regions` writes it."""
+    PICTURES = "pictures"
+    """A safetensors file with a PicturePrior's parameters, as `medvl train pictures` writes it."""
 
     @property
     def kind(self) -> "WeightsKind":
@@ -62,6 +64,7 @@ class WeightsKind(StrEnum):
     SENTENCES = "adapter of a language model"
     VOLUME = "volume encoder"
     REGIONS = "region prior"
+    PICTURES = "picture prior"
 
 
 _KINDS = {
@@ -70,6 +73,7 @@ _KINDS = {
     CheckpointFormat.INFLATED_RESNET: WeightsKind.VOLUME,
     CheckpointFormat.MONAI_VIT: WeightsKind.VOLUME,
     CheckpointFormat.REGIONS: WeightsKind.REGIONS,
+    CheckpointFormat.PICTURES: WeightsKind.PICTURES,
 }
 
 

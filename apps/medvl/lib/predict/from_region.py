@@ -165,14 +165,23 @@ def _slice_logits(
     for name, region in zip(names, regions, strict=True):
         if int((region > 0).sum()) < SMALLEST_PX:
             continue
-        drawn, iou = _drawn(scan, index, region, options)
+        drawn, iou = draw_on_slice(scan, index, region, options)
         canvas.tallies[name].add(index, drawn, region, iou)
         found[name] = scan.canvas.read(drawn)
     return found
 
 
-def _drawn(scan: EmbeddedScan, index: int, region: Tensor, options: DrawOptions) -> tuple[Tensor, float]:
-    """What the network draws from a map (side, side) on a slice, and the overlap that it expects."""
+def draw_on_slice(
+    scan: EmbeddedScan, index: int, region: Tensor, options: DrawOptions
+) -> tuple[Tensor, float]:
+    """What the network draws from a map on one slice, and the overlap (IoU) that it expects.
+
+    Args:
+        scan: the scan.
+        index: the slice.
+        region: the map on the network's canvas, four mask pixels a cell, (side, side); positive somewhere.
+        options: how.
+    """
     if options.how is Drawing.MAP:
         return region, 1.0
     how = options.how

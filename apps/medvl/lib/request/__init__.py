@@ -31,6 +31,7 @@ from lib.request.options import (
     SERVER_KEYS,
     SHARED_CLIENT_IDS,
 )
+from lib.request.scaling import PLAIN, Scaling, parse_scaling
 
 __all__ = [
     "AUTO",
@@ -87,6 +88,7 @@ class SegmentRequest:
         objects: name to prompts, in the order of the values of the mask.
         text: a sentence or a name; may be empty.
         question: about the scan; may be empty.
+        scaling: how often a picture is read for a diagnosis.
         structures: names of what to segment; empty: all.
         keeps_ids: values of the mask are those of the model's labels, as OHIF reads them.
         scribbles: path of an uploaded label map.
@@ -106,6 +108,7 @@ class SegmentRequest:
     objects: dict[str, ObjectRequest]
     text: str = ""
     question: str = ""
+    scaling: Scaling = PLAIN
     structures: tuple[str, ...] = ()
     keeps_ids: bool = False
     scribbles: Path | None = None
@@ -160,6 +163,7 @@ def parse_request(fields: Mapping[str, Any]) -> SegmentRequest:
         objects=_objects(given),
         text=_text(given, "text", MAX_TEXT_CHARACTERS),
         question=_text(given, "question", MAX_QUESTION_CHARACTERS),
+        scaling=parse_scaling(given),
         structures=_structures(given.get("structures", [])),
         keeps_ids="restore_label_idx" in given,
         scribbles=Path(str(given["scribbles"])) if "scribbles" in given else None,
@@ -177,8 +181,7 @@ def parse_request(fields: Mapping[str, Any]) -> SegmentRequest:
 
 def shorten(value: Any, limit: int = 60) -> str:
     """A value as an error message may show it."""
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}..."
+    return text if len(text := repr(value)) <= limit else f"{text[:limit]}..."
 
 
 def _refuse_unknown(given: Mapping[Any, Any], known: Any, what: str) -> None:

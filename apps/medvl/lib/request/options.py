@@ -15,6 +15,9 @@ OPTIONS: Mapping[str, str] = {
     "label_info": "Slicer's scribbles: [{name, id}], what the values of the uploaded label map mean",
     "text": "own: a sentence or a name",
     "question": "own: a question about the scan, in English",
+    "paths": "own: of diagnosis, how many paths of reasoning, 1 to 4",
+    "perturbations": "own: of diagnosis, from how many looks at the picture, 1 to 4",
+    "seconds": "own: of diagnosis, no further reading is begun after so long",
     "structures": "own: names of the structures to segment, a list or separated by commas",
     "slice": "Slicer in 2D: the slice that 2D points and boxes lie on",
     "axis": "own: auto, axial, coronal, sagittal, or the voxel axis 0, 1 or 2 across the slices",
@@ -53,6 +56,7 @@ AUTO = "auto"
 AXES = (AUTO, "axial", "coronal", "sagittal", "0", "1", "2")
 MAX_OBJECTS = 64
 MAX_STRUCTURES = 255
+MAX_SECONDS = 300
 MAX_TEXT_CHARACTERS = 1000
 MAX_QUESTION_CHARACTERS = 100_000
 """What is longer than a question can be is answered so; beyond this it is refused."""
