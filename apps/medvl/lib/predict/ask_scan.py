@@ -3,7 +3,7 @@
 import numpy as np
 
 from lib.geometry import world_axes
-from lib.predict.parts import LookedAt, Part
+from lib.predict.parts import LookedAt
 from lib.predict.verdict import Verdict, cannot
 from lib.transforms.spatial import default_axis
 from lib.vocabulary import Question
@@ -81,8 +81,3 @@ def _certainty(hu: float) -> float:
     """Less near the limits between phases."""
     nearest = min(abs(hu - limit) for limit in (NO_CONTRAST_BELOW_HU, CONTRAST_FROM_HU, _ARTERIAL_FROM_HU))
     return 0.5 + 0.5 * min(1.0, nearest / 40.0)
-
-
-def evidence_first(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    """Those that were seen."""
-    return tuple(part for part in parts if part.evidence is not None)
