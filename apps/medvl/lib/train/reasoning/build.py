@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lib.errors import CapacityError, InputError, MedVLError, UnauthorizedError
+from lib.errors import InputError, MedVLError
 from lib.train.reasoning.dialogue import Dialogue, ModelCritic
 from lib.train.reasoning.knowledge import KNOWLEDGE_FILE
 from lib.train.reasoning.measuring import measure_facts
@@ -83,8 +83,6 @@ class Builder:
         try:
             opened = self._open(image)
         except (MedVLError, OSError, ValueError) as error:
-            if isinstance(error, UnauthorizedError | CapacityError):
-                raise
             row = _blank(image, f"{image.id}/{_UNREADABLE}", self.seed, str(error))
             return [] if self.store.has(row.id) else [self._added(row)]
         return [self._added(row) for row in self._rows(image, opened)]

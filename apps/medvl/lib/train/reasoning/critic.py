@@ -127,10 +127,10 @@ class FactsCritic:
         others = [words for words in self.knowledge.modalities.values() if words != own]
         wrong = [word for words in others for word in words_said(said, words.words)]
         problems = [
-            Problem(Kind.MODALITY, f"it says {word}, but the image is a {own.name}") for word in wrong
+            Problem(Kind.MODALITY, f"it says {word}, but the modality is {own.name}") for word in wrong
         ]
         if step is Step.MODALITY and not words_said(said, own.words):
-            problems.append(Problem(Kind.MODALITY, f"it does not say that the image is a {own.name}"))
+            problems.append(Problem(Kind.MODALITY, f"it does not say that the modality is {own.name}"))
         return problems
 
     def _diagnosis(self, step: Step, said: str, facts: Facts) -> list[Problem]:
