@@ -51,6 +51,10 @@ def text(  # noqa: PLR0913 - each is an option of the command
         bool, typer.Option(help="Score regions without the segmenter, and as points or boxes alone, too.")
     ] = False,
     mirrored: Annotated[bool, typer.Option(help="Show the model the mirror image of each case too.")] = False,
+    seg_token: Annotated[
+        Path | None,
+        typer.Option(help="Score the [SEG] prompt of `medvl train joint` alone, from its file, too."),
+    ] = None,
 ) -> None:
     """Ask for every label of every case by its name, and for known structures that are absent.
 
@@ -67,6 +71,7 @@ def text(  # noqa: PLR0913 - each is an option of the command
     model = _load(settings)
     contenders = [
         *_of_model(model, ablations=ablations, mirrored=mirrored),
+        *(_of_seg_token(model, seg_token, settings) if seg_token else []),
         *(_of_atlas(model, cases) if baselines else []),
     ]
     rows = _told(evaluate_text(contenders, chosen, label or ()))
@@ -101,6 +106,14 @@ def _of_model(model: "NamedSegmenter", *, ablations: bool, mirrored: bool) -> "l
         other = replace(model, options=replace(model.options, how=how))
         contenders.append(Contender(how.value, lambda _, other=other: other))  # type: ignore[misc]
     return contenders
+
+
+def _of_seg_token(model: "NamedSegmenter", path: Path, settings: Settings) -> "list[Contender]":
+    from lib.predict.seg_token import load_seg_token  # noqa: PLC0415 - takes seconds
+    from lib.train.evaluate_text import SEG_TOKEN, Contender  # noqa: PLC0415
+
+    told = load_seg_token(model.predictor, path, model.locator.names, settings.weights_dir)
+    return [Contender(SEG_TOKEN, lambda _: told)]
 
 
 def _of_atlas(model: "NamedSegmenter", cases: list[Case]) -> "list[Contender]":

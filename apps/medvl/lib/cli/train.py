@@ -9,6 +9,7 @@ from rich.console import Console
 
 from lib.cli.train_adapt import adapt
 from lib.cli.train_align import align
+from lib.cli.train_joint import joint
 from lib.cli.train_regions import regions
 from lib.errors import InputError
 from lib.model.weights import default_weights_dir
@@ -17,6 +18,7 @@ from lib.train.dataset import load_manifest, select_cases
 app = typer.Typer(no_args_is_help=True)
 app.command("adapt")(adapt)
 app.command("align")(align)
+app.command("joint")(joint)
 app.command("regions")(regions)
 
 OUTPUT = Path("training") / "prompt"

@@ -27,6 +27,7 @@ def align(
     from lib.train.align_config import ALIGN_STAGE, load_align_stage  # noqa: PLC0415 - PyTorch takes seconds
     from lib.train.language_stage import AlignRun, train_align_stage, write_aligned  # noqa: PLC0415
     from lib.train.loop import CHECKPOINT  # noqa: PLC0415
+    from lib.train.together import is_first, processes  # noqa: PLC0415
 
     if (output / CHECKPOINT).is_file() and not resume:
         raise InputError(
@@ -38,18 +39,20 @@ def align(
         said = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
         console.print(f"{step:6d}/{settings.iterations}  {said}", highlight=False)
 
-    run = AlignRun(
-        weights_dir=weights_dir or default_weights_dir(),
-        folder=output,
-        device=device,
-        budget_s=None if budget is None else budget * 60,
-    )
-    aligned = train_align_stage(settings, run, report)
+    path = output / f"{settings.language}.safetensors"
+    with processes(device) as own:
+        run = AlignRun(
+            weights_dir=weights_dir or default_weights_dir(),
+            folder=output,
+            device=own,
+            budget_s=None if budget is None else budget * 60,
+        )
+        aligned = train_align_stage(settings, run, report)
+        if aligned is not None and is_first():
+            write_aligned(aligned, path)
     if aligned is None:
         console.print("The time is up; go on with the same command and --resume.")
         return
-    path = output / f"{settings.language}.safetensors"
-    write_aligned(aligned, path)
     for kind, share in aligned.scores.items():
         console.print(f"held out, {kind}: {share:.3f} right", highlight=False)
     console.print(f"Trained parameters: {path}", markup=False)

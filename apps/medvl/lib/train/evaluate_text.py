@@ -25,7 +25,7 @@ from lib.train.text_scores import TextScores, means, score
 from lib.vocabulary import Side, load_vocabulary, target_of_label
 from lib.volume import Volume
 
-ATLAS, MAP, MIRRORED, KNOWN = "atlas", "map", "mirrored", "known"
+ATLAS, MAP, MIRRORED, KNOWN, SEG_TOKEN = "atlas", "map", "mirrored", "known", "seg_token"
 _FAILURES = (MedVLError, OSError, ValueError, RuntimeError, MemoryError)
 """What one case may die of without taking the others along."""
 

@@ -173,7 +173,7 @@ def _attach(
         if done % config.checkpoint_every == 0:
             save(done)
         is_late = config.budget_s is not None and time.monotonic() - started_s > config.budget_s
-        if together.anybody(is_late or stop()):
+        if together.anybody(says=is_late or stop()):
             running.terminate()
 
 

@@ -80,7 +80,7 @@ def average_losses(losses: Mapping[str, float]) -> dict[str, float]:
     return dict(zip(losses, means.tolist(), strict=True))
 
 
-def anybody(says: bool) -> bool:
+def anybody(*, says: bool) -> bool:
     """Whether any process says so, so that all stop at the same step."""
     if idist.get_world_size() < 2:
         return says
