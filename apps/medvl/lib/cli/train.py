@@ -10,6 +10,7 @@ from rich.console import Console
 from lib.cli.train_adapt import adapt
 from lib.cli.train_align import align
 from lib.cli.train_joint import joint
+from lib.cli.train_pictures import pictures
 from lib.cli.train_regions import regions
 from lib.errors import InputError
 from lib.model.weights import default_weights_dir
@@ -19,6 +20,7 @@ app = typer.Typer(no_args_is_help=True)
 app.command("adapt")(adapt)
 app.command("align")(align)
 app.command("joint")(joint)
+app.command("pictures")(pictures)
 app.command("regions")(regions)
 
 OUTPUT = Path("training") / "prompt"

@@ -207,7 +207,7 @@ class PicturePrior(nn.Module):
         return torch.linalg.vector_norm(centred @ self.familiar_axes, dim=-1) / math.sqrt(_FAMILIAR_AXES)
 
 
-_FAMILIAR_AXES = 48
+_FAMILIAR_AXES = _STATISTICS
 
 
 def statistics(embedding: Embeddings, inside: Inside) -> Statistics:
