@@ -40,7 +40,7 @@ class Facts:
         places: "upper", "posterior" and the like; of the organ, the scan or the picture. None for the middle.
         side: where it is. Of the patient in volumes, of the picture in pictures; None in the middle or where
             the patient's middle is not known.
-        is_bilateral: parts of it lie on both sides.
+        is_bilateral: its two main parts lie on either side.
         parts: connected parts of more than a hundredth of it; at most `MOST_PARTS` are told apart.
         density: of all of it.
         size: None for what has no sizes to compare with, such as vessels.

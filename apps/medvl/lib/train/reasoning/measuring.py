@@ -23,6 +23,7 @@ from lib.vocabulary import Side
 from lib.volume import Modality, Volume
 
 _LEAST_PART = 0.01
+_LEAST_MAIN_PART = 0.2
 _OFF_CENTRE = 1 / 6
 """How far from the middle, in parts of the whole, something is on a side or in an upper part."""
 _LEAST_BODY_MM = 260.0
@@ -173,10 +174,18 @@ def _places_in_volume(volume: Volume, mask: CroppedMask, subject: Subject) -> tu
 
 
 def _on_both_sides(volume: Volume, parts: list[CroppedMask], middle_x_mm: float) -> bool:
-    if len(parts) != 2:
-        return False
-    ends = [voxel_to_world(part.centre_ijk()[np.newaxis], volume.affine)[0, 0] for part in parts]
-    return min(ends) < middle_x_mm - CLEAR_OF_MIDDLE_MM and max(ends) > middle_x_mm + CLEAR_OF_MIDDLE_MM
+    ends = [
+        float(voxel_to_world(part.centre_ijk()[np.newaxis], volume.affine)[0, 0]) - middle_x_mm
+        for part in _main_parts(parts)
+    ]
+    return min(ends) < -CLEAR_OF_MIDDLE_MM and max(ends) > CLEAR_OF_MIDDLE_MM
+
+
+def _main_parts(parts: list[CroppedMask]) -> list[CroppedMask]:
+    """The two largest, if the second is no mere fragment."""
+    first, *others = parts
+    total = sum(part.count for part in parts)
+    return [first, *(part for part in others[:1] if part.count >= _LEAST_MAIN_PART * total)]
 
 
 def _parts(mask: CroppedMask) -> list[CroppedMask]:
@@ -221,10 +230,10 @@ def _in_picture(volume: Volume, mask: CroppedMask, subject: Subject) -> Facts:
     """Sides are those of the picture as it is shown: i to the right, j down."""
     parts = _parts(mask)
     width, height, _ = volume.shape
-    across, down = (float(value) for value in mask.centre_ijk()[:2] / np.array([width - 1, height - 1]) - 0.5)
+    across, down = ((mask.centre_ijk()[:2] + 0.5) / (width, height) - 0.5).tolist()
     area_percent = 100.0 * mask.count / (width * height)
-    ends = [float(part.centre_ijk()[0]) / (width - 1) - 0.5 for part in parts]
-    both = len(parts) == 2 and min(ends) < -_OFF_CENTRE / 2 and max(ends) > _OFF_CENTRE / 2
+    ends = [(float(part.centre_ijk()[0]) + 0.5) / width - 0.5 for part in _main_parts(parts)]
+    both = min(ends) < -_OFF_CENTRE / 2 and max(ends) > _OFF_CENTRE / 2
     places = () if abs(down) <= _OFF_CENTRE else ("lower" if down > 0 else "upper",)
     side = None if abs(across) <= _OFF_CENTRE else Side.RIGHT if across > 0 else Side.LEFT
     return replace(
