@@ -13,9 +13,11 @@ from scipy import ndimage
 from lib.model.config import TrainedPrompt
 from lib.predict.clicks import component_at, occupied, thinned
 from lib.predict.correct_by_search import corrected_by_search, disc
+from lib.predict.edges import clear_share
 from lib.predict.plan import FrameBox, FrameClick, ObjectPlan
 from lib.predict.propagate import Propagation, as_logits, continues, next_slice
 from lib.predict.scan import EmbeddedScan
+from lib.predict.taper import ended, is_settled, radius_in_slices
 from lib.shapes import BinaryMask, SliceMask
 
 CORE = 0.7
@@ -30,6 +32,10 @@ REMOVED_SHARE = 4 / 3
 """A removal larger than its reach by this share is cut to it."""
 MOST = 0.5
 """Of a slice's mask: a removal of more is not carried towards a slice where the user wants the object."""
+SEEN_EDGE = 0.65
+"""Where less of the edge is seen, a change is not followed as far as the network likes."""
+UNSEEN_REACH = 2.0
+"""It is followed so far then, in radii of its area on the clicked slice."""
 DRIFT_MM = 3.0
 """A change moves at most so far from one slice to the next."""
 
@@ -61,15 +67,23 @@ def correct(
 def _corrected_with_object(
     scan: EmbeddedScan, plan: ObjectPlan, frames: BinaryMask, click: FrameClick, how: Propagation
 ) -> BinaryMask:
-    """The corrected object is followed both ways from the click's slice until nothing changes any more."""
+    """The corrected object is followed both ways from the click's slice until nothing changes any more.
+
+    Where its edge is not seen a change is believed only near the click, and a click that denies all of its
+    slice ends the object there.
+    """
+    is_seen = clear_share(scan, frames) >= SEEN_EDGE
     changed = np.zeros_like(frames)
-    change = changed[click.index] = _change_on_slice(scan, plan, frames, click)
+    change = changed[click.index] = _change_on_slice(scan, plan, frames, click, is_seen=is_seen)
+    if not is_seen and how is Propagation.REPROMPT and _ends_object(plan, frames, click, change):
+        return ended(plan, frames, click)
+    reach = len(frames) if is_seen else round(UNSEEN_REACH * radius_in_slices(plan.plane, change))
     outwards = (range(click.index + 1, plan.last + 1), range(click.index - 1, plan.first - 1, -1))
     for indices in outwards if how is Propagation.REPROMPT else ():
         beside, change_beside = frames[click.index] ^ change, change
         leads_out = not any(_is_wanted(plan, index) for index in indices)
         for index in indices:
-            if _is_settled(plan, index):
+            if is_settled(plan, index) or abs(index - click.index) > max(1, reach):
                 break
             if beside.any():
                 here = _next_change(scan, plan, (beside, change_beside, frames[index]), index)
@@ -80,6 +94,12 @@ def _corrected_with_object(
             changed[index] = change_beside = here
             beside = frames[index] ^ here
     return frames ^ component_at(changed, (click.index, click.row, click.col))
+
+
+def _ends_object(plan: ObjectPlan, frames: BinaryMask, click: FrameClick, change: SliceMask) -> bool:
+    """Whether a click denies all of its slice, beyond the slices where the user wants the object."""
+    is_empty = not (frames[click.index] ^ change).any()
+    return is_empty and not click.positive and not _is_between_wanted(plan, click)
 
 
 def _next_change(
@@ -132,13 +152,8 @@ def _is_between_wanted(plan: ObjectPlan, click: FrameClick) -> bool:
     return all(any(_is_wanted(plan, index) for index in side) for side in (before, after))
 
 
-def _is_settled(plan: ObjectPlan, index: int) -> bool:
-    """Whether the user has said something of this slice, which a click elsewhere must not undo."""
-    return index in plan.boxes or any(click.index == index for click in plan.clicks)
-
-
 def _change_on_slice(
-    scan: EmbeddedScan, plan: ObjectPlan, frames: BinaryMask, click: FrameClick
+    scan: EmbeddedScan, plan: ObjectPlan, frames: BinaryMask, click: FrameClick, *, is_seen: bool
 ) -> SliceMask:
     """What a click changes on its slice: the most likely that is not too much and contradicts no click."""
     before, position = frames[click.index], (click.row, click.col)
@@ -149,6 +164,10 @@ def _change_on_slice(
     ]
     area = np.count_nonzero(before)
     most = LARGEST_SHARE * (area or frames.sum(axis=(1, 2)).max())
+    part = component_at(before, position)
+    is_free = not any(part[other.row, other.col] for other in agreeing)
+    if not is_seen and is_free and _denies_part(plan, before, click):
+        return part
     reach, largest = _reach(plan, before, click)
     for drawn in _drawn(scan, plan, frames, click):
         change = component_at(drawn ^ before, position)
@@ -203,15 +222,17 @@ def _drawn(
             all_logits.append(result.logits)
             if result.mask[click.row, click.col] == click.positive:
                 yield result.mask
-    if (
-        not click.positive
-        and not _is_between_wanted(plan, click)
-        and _is_in_core(before, (click.row, click.col))
-    ):
+    if _denies_part(plan, before, click):
         yield before & ~component_at(before, (click.row, click.col))
     for logits in all_logits:
         at_click = logits[click.row, click.col]
         yield logits >= at_click if click.positive else logits > at_click
+
+
+def _denies_part(plan: ObjectPlan, before: SliceMask, click: FrameClick) -> bool:
+    """Whether a click says that a part of a slice's mask is no part of the object at all."""
+    position = (click.row, click.col)
+    return not click.positive and not _is_between_wanted(plan, click) and _is_in_core(before, position)
 
 
 def _is_in_core(mask: SliceMask, position: tuple[int, int]) -> bool:

@@ -15,6 +15,7 @@ from lib.predict.correct import correct
 from lib.predict.plan import FrameBox, FrameClick, ObjectPlan, bounding_box, make_plan
 from lib.predict.propagate import Propagation, Track, propagate, stacked, within
 from lib.predict.scan import ComputeGate, EmbeddedScan, EmbeddingCache
+from lib.predict.taper import redrawn_where_compact, shortened_where_unseen
 from lib.prompt import Prompt
 from lib.shapes import BinaryMask
 from lib.transforms.intensity import choose_window
@@ -112,9 +113,7 @@ class Predictor:
         plan = make_plan(volume, prompt, options.axis)
         scan = self._embedded(volume, plan, options)
         if plan.earlier is None:
-            track = _first_slices(scan, plan)
-            key_slice = next(iter(track.masks))
-            propagate(scan, plan, track, options.propagation)
+            track, key_slice = _followed(scan, plan, options.propagation)
             frames, ious = stacked(track, plan), list(track.ious.values())
         else:
             frames, ious, key_slice = plan.earlier, [], int(plan.earlier.any(axis=(1, 2)).argmax())
@@ -133,6 +132,17 @@ class Predictor:
             cache=self.cache,
             gate=self.gate,
         )
+
+
+def _followed(scan: EmbeddedScan, plan: ObjectPlan, how: Propagation) -> tuple[Track, int]:
+    """The object on all slices that it reaches, before any correction, and the first slice drawn."""
+    track = _first_slices(scan, plan)
+    prompted = tuple(track.masks)
+    propagate(scan, plan, track, how)
+    if how is Propagation.REPROMPT and len(prompted) == 1 and track.masks[prompted[0]].any():
+        compact = redrawn_where_compact if plan.is_bounded else shortened_where_unseen
+        track = compact(scan, plan, track, prompted[0])
+    return track, prompted[0]
 
 
 def _agreement(scan: EmbeddedScan, frames: BinaryMask) -> float:
