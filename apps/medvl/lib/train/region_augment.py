@@ -46,6 +46,7 @@ class AugmentConfig:
         slab_mm: thickness of such a slab, least and most.
         phase: how often organs take up more or less contrast medium.
         noise_hu: at most.
+        arms: how often arms lie beside the body.
     """
 
     size: tuple[int, int, int] = (64, 48, 48)
@@ -57,6 +58,7 @@ class AugmentConfig:
     slab_mm: tuple[float, float] = (35.0, 180.0)
     phase: float = 0.5
     noise_hu: float = 30.0
+    arms: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +95,8 @@ def draw_sample(
     if is_mirrored:
         other_sides = torch.tensor(mirrored_numbers(names))
         labels, known = _mirrored_labels(labels, other_sides), known[other_sides]
+    if config.arms and rng.random() < config.arms:
+        seen = _with_arms(seen, rng)
     seen, labels = _slab(seen, labels, config, rng)
     seen = _as_another_scanner(seen, config, rng)
     middle = middle_of_body(seen.numpy())
@@ -163,6 +167,26 @@ def _sampled(values: AnyArray, where: Tensor, mode: str, outside: float) -> Tens
     moved = torch.from_numpy(values - outside)[None, None]
     found = grid_sample(moved, places.flip(-1)[None], mode=mode, padding_mode="zeros", align_corners=False)
     return found[0, 0] + outside
+
+
+def _with_arms(seen: Tensor, rng: np.random.Generator) -> Tensor:
+    """Two arms beside the body, as of patients who cannot lift them: soft tissue around a bone."""
+    i, j, k = (torch.arange(size, dtype=torch.float32) for size in seen.shape)
+    in_body = seen > -300.0
+    columns = torch.nonzero(in_body.any(dim=2).float().sum(dim=1) > 2)[:, 0]
+    if not len(columns):
+        return seen
+    changed = seen.clone()
+    for edge, outwards in ((float(columns[0]), -1.0), (float(columns[-1]), 1.0)):
+        radius = float(rng.uniform(35.0, 55.0)) / GRID_MM
+        middle = edge + outwards * (radius + float(rng.uniform(-0.5, 3.0)))
+        along = (
+            (seen.shape[1] - 1) / 2 + float(rng.normal(0, 3)) + (k - k.mean()) * float(rng.normal(0, 0.15))
+        )
+        away = torch.hypot((i.view(-1, 1, 1) - middle), j.view(1, -1, 1) - along.view(1, 1, -1))
+        arm = torch.where(away < 0.3 * radius, float(rng.uniform(200, 700)), float(rng.uniform(-20, 60)))
+        changed = torch.where((away < radius) & ~in_body & (seen > OUTSIDE_HU + 1), arm, changed)
+    return changed
 
 
 def _slab(

@@ -42,6 +42,7 @@ class RegionStageConfig:
         real_share: how often a sample is of a real scan.
         case_shares: real cases that are drawn more or less often than once.
         augment: how samples vary.
+        last_cycle: how they vary in the last cycle; None: as before.
     """
 
     names: tuple[str, ...]
@@ -59,6 +60,7 @@ class RegionStageConfig:
     case_shares: dict[str, float] = field(default_factory=dict)
     cycles: int = 1
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    last_cycle: AugmentConfig | None = None
 
     def __post_init__(self) -> None:
         if not self.names or min(self.iterations, self.batch_size) < 1:
@@ -133,14 +135,16 @@ class _Sampler:
     def samples(self, step: int) -> list[RegionSample]:
         """Those of a step; they depend on the seed and the step alone."""
         rng = np.random.default_rng([self._config.seed, step])
-        return [self._one(rng) for _ in range(self._config.batch_size)]
+        is_last = step >= self._config.iterations * (1 - 1 / self._config.cycles)
+        augment = self._config.last_cycle if is_last else None
+        return [self._one(rng, augment or self._config.augment) for _ in range(self._config.batch_size)]
 
-    def _one(self, rng: np.random.Generator) -> RegionSample:
+    def _one(self, rng: np.random.Generator, augment: AugmentConfig) -> RegionSample:
         group = self._groups[bool(rng.random() < self._config.real_share)] or self._groups[True]
         group = group or self._groups[False]
         shares = np.array([self._config.case_shares.get(case.name, 1.0) for case in group])
         case = group[rng.choice(len(group), p=shares / shares.sum())]
-        return draw_sample(case, self._config.names, self._config.augment, rng)
+        return draw_sample(case, self._config.names, augment, rng)
 
 
 def sample_loss(network: RegionPrior, sample: RegionSample) -> dict[str, Tensor]:
