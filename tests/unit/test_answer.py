@@ -65,6 +65,11 @@ def test_sides_places_and_sizes_are_the_patients_in_any_voxel_order(orientation)
         ("Where is the spleen? A: left abdomen B: right abdomen C: pelvis", "A: left abdomen"),
         ("Is the spleen visible? A: yes B: no", "A: yes"),
         ("What modality is this? A: MRI B: CT", "B: CT"),
+        ("Which of these is not visible? A: liver B: gallbladder", "B: gallbladder"),
+        (
+            "How large is the gallbladder? A: 10 ml B: 50 ml C: cannot be determined",
+            "C: cannot be determined",
+        ),
     ],
 )
 def test_closed_questions_get_one_of_the_answers_that_they_offer(ask, text, answer):

@@ -66,7 +66,7 @@ def test_what_is_uncertain_is_hedged_and_its_size_is_not_judged():
     patient = Patient()
     patient.seen["spleen"] = Seen(patient.seen["spleen"].mask, 0.3)
     patient.seen["liver"] = Seen(patient.seen["liver"].mask, 0.6)
-    assert patient.sentence("spleen").startswith("What may be the spleen measures")
+    assert patient.sentence("spleen").startswith("What may be the spleen is seen")
     assert patient.sentence("spleen").endswith("this is uncertain.")
     assert patient.sentence("liver").startswith("The liver is probably of normal size")
     assert "spleen" not in patient.report().impression[0]
@@ -140,3 +140,31 @@ def test_the_json_has_what_clients_read():
         "confidence",
     }
     assert len(document["findings"][0]["centre_ras_mm"]) == 3
+
+
+def test_scraps_and_what_is_hardly_believed_are_left_out():
+    patient = Patient()
+    patient.add("hip_right", patient.ball((80.0, -20.0, -150.0), (12.0, 12.0, 12.0)))
+    patient.seen["aorta"] = Seen(patient.seen["aorta"].mask, 0.2)
+    assert "hip" not in patient.report().text
+    assert "aorta" not in patient.report().text
+
+
+def test_what_runs_through_has_no_volume_and_what_holds_gas_no_density():
+    patient = Patient()
+    patient.add("stomach", patient.ball((-60.0, 40.0, 40.0), (35.0, 25.0, 35.0)))
+    assert patient.sentence("aorta").startswith("The aorta is partly in the scan (mean 1")
+    assert patient.sentence("stomach") == "The stomach is seen (129 ml)."
+    patient.add("colon", patient.ball((-60.0, 60.0, -40.0), (30.0, 20.0, 30.0)))
+    assert patient.sentence("colon") == "The colon is seen."
+
+
+def test_hedged_parts_read_as_sentences():
+    patient = Patient(changes={"liver": ((70.0, 0.0, 120.0), RADII["liver"])})
+    whole = patient.seen["liver"].mask
+    patient.seen["liver"] = Seen(whole, 0.6)
+    assert patient.sentence("liver").startswith("What is probably the liver is partly in the scan (")
+    patient.seen["liver"] = Seen(whole, 0.4)
+    assert patient.sentence("liver").startswith("What may be the liver is partly in the scan (")
+    assert patient.sentence("liver").endswith("; this is uncertain.")
+    assert all(problems_of(one) == () for one in patient.report().findings)

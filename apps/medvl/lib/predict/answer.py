@@ -22,7 +22,7 @@ from lib.predict.named import SegmentsByName
 from lib.predict.parts import LookedAt
 from lib.predict.report import finding_of
 from lib.predict.verdict import Verdict, cannot, in_words, turned
-from lib.text import CANNOT, Answer
+from lib.text import Answer
 from lib.vocabulary import Question, QuestionKind, StructureKind, parse_question
 from lib.volume import Volume
 
@@ -118,7 +118,7 @@ def _said(verdict: Verdict, question: Question) -> ScanAnswer:
         if (finding := checked(finding_of(one, index)).finding) is not None
     )
     is_answered = verdict.value is not None
-    short = in_words(verdict, question) if is_answered else CANNOT
+    short = in_words(verdict, question)
     text = f"{short[:1].upper()}{short[1:]}. {verdict.sentence}" if is_answered else verdict.sentence
     answer = Answer(
         answer=short,

@@ -37,13 +37,13 @@ def answer_presence(question: Question, scan: LookedAt) -> Verdict:
     missing = [part for part in parts if part.evidence is None]
     sentence = " ".join([*map(_seen_sentence, there), *map(_missing_sentence, missing)])
     confidence = min(_presence_confidence(part) for part in parts)
-    names = tuple(part.name for part in there)
     if question.is_closed:
         either = " or " in question.text.lower().replace("yes or no", "")
         is_there = bool(there) if either else not missing
-        return Verdict(is_there, sentence, confidence, parts, names=names)
-    words = listed([part.spoken for part in there]) or "none of them"
-    return Verdict(words, sentence, confidence, parts, names=names)
+        return Verdict(is_there, sentence, confidence, parts)
+    chosen = missing if question.is_negated else there
+    words = listed([part.spoken for part in chosen]) or "none of them"
+    return Verdict(words, sentence, confidence, parts, names=tuple(part.name for part in chosen))
 
 
 def answer_count(question: Question, scan: LookedAt) -> Verdict:

@@ -48,8 +48,9 @@ def answer_size(question: Question, scan: LookedAt) -> Verdict:
     quantity = question.quantity
     if problem is not None or quantity is None:
         return problem or cannot("the question does not say what is to be measured", parts)
-    if len(parts) > 1 and quantity is Quantity.VOLUME and question.limit is None:
-        return _together(parts, scan.volume)
+    if len(parts) > 1 and question.limit is None:
+        is_sum = quantity is Quantity.VOLUME and len(question.targets) == 1
+        return _together(parts, scan.volume) if is_sum else _one_by_one(parts, quantity, scan.volume)
     part = parts[0]
     value = quantity_of(part, quantity, scan.volume)
     cut = part.evidence is not None and part.evidence.measured.is_partial
@@ -131,6 +132,15 @@ def _basis(part: Part) -> str:
 
 def _size_words(size: Size | None) -> str:
     return "of normal size" if size is Size.NORMAL else str(size)
+
+
+def _one_by_one(parts: tuple[Part, ...], quantity: Quantity, volume: Volume) -> Verdict:
+    """Each structure's own measurement."""
+    values = [quantity_of(part, quantity, volume) for part in parts]
+    words = [f"{part.spoken} {value:.0f} {quantity.unit}" for part, value in zip(parts, values, strict=True)]
+    said = _comma([_measured(part, quantity, value) for part, value in zip(parts, values, strict=True)])
+    confidence = min(part.confidence for part in parts)
+    return Verdict(listed(words), f"{_capital(said)}.", confidence, parts)
 
 
 def _together(parts: tuple[Part, ...], volume: Volume) -> Verdict:

@@ -7,12 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lib.predict.parts import Part
+from lib.text import CANNOT
 from lib.vocabulary import Choice, Question, parse_targets
 from lib.vocabulary.choices import range_of
 from lib.vocabulary.question_words import MODALITIES, PHASES, PLANES, said_word
 
 _YES = re.compile(r"^\W*(yes|true|correct|present|visible)\b", re.IGNORECASE)
 _NO = re.compile(r"^\W*(no|false|incorrect|absent|not)\b", re.IGNORECASE)
+_UNKNOWN = re.compile(
+    r"\b(cannot|can't|not (?:be )?\w*determin|undetermin|unknown|not assessable)", re.IGNORECASE
+)
 _PLACES = (
     "left",
     "right",
@@ -77,7 +81,10 @@ def turned(verdict: Verdict) -> Verdict:
 
 def in_words(verdict: Verdict, question: Question) -> str:
     """The short answer in the words that the question offers."""
-    if not question.choices or verdict.value is None:
+    if verdict.value is None:
+        way_out = next((one for one in question.choices if _UNKNOWN.search(one.text)), None)
+        return f"{way_out.letter}: {way_out.text}" if way_out else CANNOT
+    if not question.choices:
         return verdict.words
     choice = chosen(verdict, question.choices)
     return f"{choice.letter}: {choice.text}" if choice else _NO_CHOICE

@@ -18,11 +18,22 @@ MAX_QUESTION = 1000
 EXAMPLE = '"Is the spleen larger than 13 cm?" or "How many kidneys are visible?"'
 EMPTY = f"no question was asked; ask one, such as {EXAMPLE}"
 _NOT_UNDERSTOOD = f"the question is not understood; ask in English about one thing, such as {EXAMPLE}"
+_ONE_LIMIT = "I hold a measurement against one limit at a time; ask whether it is more than one"
+_WITHOUT_NAMES = (QuestionKind.ABNORMALITY, QuestionKind.COMPARISON, QuestionKind.PRESENCE)
 _LEAST_ENGLISH, _LEAST_READ = 0.35, 0.5
 """Share of words that must be known, so that a question in another language is not half read."""
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
+_LOOSE_LINK = re.compile(r"(?:^|;)\s*(?:of|in|for|on|at|by)\b")
 _EVERYTHING = "everything"
 _MOST_TARGETS = 8
+_ONE_OF_SEVERAL = (
+    QuestionKind.COMPARISON,
+    QuestionKind.LOCATION,
+    QuestionKind.SIDE,
+    QuestionKind.PLANE,
+    QuestionKind.PHASE,
+    QuestionKind.MODALITY,
+)
 
 
 def parse_question(text: str, vocabulary: Vocabulary | None = None) -> Question:
@@ -44,7 +55,14 @@ def parse_question(text: str, vocabulary: Vocabulary | None = None) -> Question:
     sentence, has_more = _asking(stem)
     read = _read(_spelled(sentence), choices, known)
     is_closed = words.CLOSED.search(sentence) is not None and all(_is_truth(one) for one in choices)
+    is_closed = is_closed and not _offers(read, sentence)
     return replace(read, text=sentence, choices=choices, is_closed=is_closed, has_more=has_more)
+
+
+def _offers(question: Question, sentence: str) -> bool:
+    """Whether "is it axial or coronal" wants one of the two rather than yes or no."""
+    wants_word = question.kind in _ONE_OF_SEVERAL
+    return wants_word and words.OFFERS.search(words.YES_OR_NO.sub("", sentence)) is not None
 
 
 def _is_truth(choice: Choice) -> bool:
@@ -113,7 +131,7 @@ def _kind(
 ) -> QuestionKind:
     state = _state(sentence)
     several = len(_structures(targets)) > 1
-    compares = several and not has_unit
+    compares = several and not has_unit and words.COMPARATIVE.search(sentence) is not None
     checks = (
         (_asks_for_lesion(targets), QuestionKind.ABNORMALITY),
         (words.COUNT.search(sentence) or _number_asked(sentence), QuestionKind.COUNT),
@@ -169,20 +187,18 @@ def _quantity(sentence: str, question: Question) -> Quantity:
 
 
 def _problem(question: Question, unread: tuple[str, ...], sentence: str, vocabulary: Vocabulary) -> str:
-    """Why a question cannot be answered whatever the image, if so."""
-    if _share_read(sentence, vocabulary) < _LEAST_READ:
-        return _NOT_UNDERSTOOD
-    named = _structures(question.targets)
-    if unread:
-        return f"I do not know {', '.join(repr(word) for word in unread[:3])}"
-    if any(target.part for target in question.targets) and not _asks_for_lesion(question.targets):
-        return "I cannot tell a part of an organ from the rest; ask of the whole"
-    is_open = question.kind in (QuestionKind.ABNORMALITY, QuestionKind.COMPARISON, QuestionKind.PRESENCE)
-    if question.kind is QuestionKind.UNANSWERABLE:
-        return _NOT_UNDERSTOOD
-    if not named and not is_open:
-        return f"the question names no structure that I know; ask for example {EXAMPLE}"
-    return ""
+    """Why a question cannot be answered whatever the image, if so; the first reason of several."""
+    has_part = any(target.part for target in question.targets) and not _asks_for_lesion(question.targets)
+    needs_names = question.kind not in _WITHOUT_NAMES and not _structures(question.targets)
+    reasons = (
+        (_share_read(sentence, vocabulary) < _LEAST_READ, _NOT_UNDERSTOOD),
+        (question.limit is not None and words.BETWEEN.search(sentence) is not None, _ONE_LIMIT),
+        (bool(unread), f"I do not know {', '.join(repr(word) for word in unread[:3])}"),
+        (has_part, "I cannot tell a part of an organ from the rest; ask of the whole"),
+        (question.kind is QuestionKind.UNANSWERABLE, _NOT_UNDERSTOOD),
+        (needs_names, f"the question names no structure that I know; ask for example {EXAMPLE}"),
+    )
+    return next((reason for holds, reason in reasons if holds), "")
 
 
 def _targets(sentence: str, vocabulary: Vocabulary) -> tuple[tuple[Target, ...], tuple[str, ...]]:
@@ -212,7 +228,8 @@ def _bare(sentence: str) -> str:
     plain = AMOUNT.sub(" ; ", words.NUMBER_ASKED.sub(" ; ", plain))
     for pattern in patterns:
         plain = pattern.sub(" ; ", plain)
-    return plain
+    # what "the volumes of" leaves behind says no place
+    return _LOOSE_LINK.sub(" ; ", plain)
 
 
 def _partner(target: Target, side: Side | None, vocabulary: Vocabulary) -> list[Target]:

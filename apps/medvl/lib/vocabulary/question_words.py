@@ -103,12 +103,20 @@ QUANTITIES = {
     Quantity.DENSITY: DENSITY,
     Quantity.VOLUME: _words(r"volumes?|voluminous|how much|ml|millilit\w+"),
     Quantity.DIAMETER: _words(r"diameters?|thick\w*"),
-    Quantity.WIDTH: _words(r"widths?|wide|wider"),
+    Quantity.WIDTH: _words(r"widths?|wide|wider|transverse diameter"),
     Quantity.HEIGHT: _words(r"heights?|tall|taller|how high|craniocaudal\w*"),
-    Quantity.DEPTH: _words(r"depths?|deep|deeper"),
+    Quantity.DEPTH: _words(r"depths?|deep|deeper|anteroposterior"),
     Quantity.LENGTH: _words(r"(?:long|longest|major) axis|lengths?|long|longer|longest|shorter|shortest"),
 }
 """Which quantity the words ask for; the first that fits."""
+COMPARATIVE = _words(
+    r"than|which|or|compare[ds]?|exceeds?|more|less|most|least|"
+    r"(?:larg|bigg|small|long|short|dens|bright|dark|wid|tall|high|low|great|heavi|thick|deep)(?:er|est)"
+)
+"""Of several structures, one is asked for rather than all."""
+BETWEEN = _words(r"between|from [\d.]+ \w* ?to")
+OFFERS = re.compile(r"\bor\b", re.IGNORECASE)
+YES_OR_NO = re.compile(r"\b(?:yes or no|true or false|whether or not)\b", re.IGNORECASE)
 LESS = _words(
     r"smaller|smallest|less|shorter|shortest|lower|lowest|below|under|darker|darkest|"
     r"fewer|at most|hypodense|narrower"
@@ -186,7 +194,8 @@ FILLING = _words(
     r"similar|wide|long|high|deep|tall|visible|centre|center|centroid|lies|lie|lying|"
     r"situated|upper|within|far|further|anything|axis|axes|extend|extends|reach\w*|"
     r"in (?:mm|cm|ml|l|hu|lit(?:re|er)s?|millimet\w+|centimet\w+|millilit\w+)|"
-    r"mm|cm|ml|lit(?:re|er)s?|millimet\w+|centimet\w+|millilit\w+"
+    r"mm|cm|ml|lit(?:re|er)s?|millimet\w+|centimet\w+|millilit\w+|maxim\w*|minim\w*|greater|greatest|"
+    r"heavier|heaviest|total|together|combined|difference|compare[ds]?|anteroposterior"
 )
 """Words of questions that name nothing; what else is not known is not understood."""
 PLANES = {
