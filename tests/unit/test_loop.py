@@ -1,5 +1,8 @@
 """The training loop: stopping and resuming at any step ends where an uninterrupted run ends."""
 
+import multiprocessing
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +110,38 @@ def test_reports_are_means_since_the_last_one(tmp_path):
     )
     assert [step for step, _ in told] == [4, 8, 12]
     assert all(set(means) == {"loss"} for _, means in told)
+
+
+def train_slowly(folder: str) -> None:
+    learning = part()
+    inner = losses_of(learning)
+
+    def losses(step: int) -> dict[str, torch.Tensor]:
+        time.sleep(0.05)
+        return inner(step)
+
+    run_loop(learning, losses, config(iterations=200, checkpoint_every=2), Path(folder), lambda *_: None)
+
+
+@pytest.mark.slow
+def test_after_kill_9_training_ends_at_the_same_loss(tmp_path):
+    settings = config(iterations=200, checkpoint_every=2, report_every=1)
+    ends: dict[str, float] = {}
+
+    def train_on(folder: str) -> None:
+        learning = part()
+        told = lambda _, found: ends.update({folder: found["loss"]})  # noqa: E731
+        assert run_loop(learning, losses_of(learning), settings, tmp_path / folder, told)
+
+    killed = str(tmp_path / "killed")
+    process = multiprocessing.get_context("spawn").Process(target=train_slowly, args=(killed,))
+    process.start()
+    while not (tmp_path / "killed" / CHECKPOINT).is_file():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    for folder in ("whole", "killed"):
+        train_on(folder)
+    assert ends["killed"] == pytest.approx(ends["whole"], abs=1e-4)
