@@ -148,6 +148,8 @@ def _is_wanted(plan: ObjectPlan, index: int) -> bool:
 
 def _is_between_wanted(plan: ObjectPlan, click: FrameClick) -> bool:
     """Whether the user has said, on both sides of a click's slice, that the object is there."""
+    if plan.is_bounded:
+        return True
     before, after = range(plan.first, click.index), range(click.index + 1, plan.last + 1)
     return all(any(_is_wanted(plan, index) for index in side) for side in (before, after))
 

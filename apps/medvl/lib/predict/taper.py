@@ -6,7 +6,6 @@ both ends as an ellipsoid is and moved along the line through the centres of the
 better guess, and the network draws once more from that guess on each slice.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,11 +60,14 @@ def redrawn_where_compact(scan: EmbeddedScan, plan: ObjectPlan, track: Track, ke
         track: the object as followed.
         key: the prompted slice; its mask stays.
     """
-    is_cut_off = plan.first == 0 or plan.last == plan.plane.count - 1
-    if is_cut_off or plan.last - plan.first + 1 < FEWEST_SLICES or not track.masks[key].any():
+    if plan.last - plan.first + 1 < FEWEST_SLICES:
         return track
     followed = stacked(track, plan)
     shape = tapered(followed, Ends(key, plan.first, plan.last))
+    if plan.first == 0:  # the scan ends there, not the object
+        shape[:key] = followed[:key]
+    if plan.last == plan.plane.count - 1:
+        shape[key + 1 :] = followed[key + 1 :]
     if _dice(followed, shape) < LEAST_AGREEMENT or clear_share(scan, followed) >= CLEAR_EDGE:
         return track
     return redrawn(scan, plan, track, shape)
@@ -98,17 +100,18 @@ def ended(plan: ObjectPlan, frames: BinaryMask, click: FrameClick) -> BinaryMask
         frames: the mask as slices (D, H, W).
         click: denies all of its slice.
     """
-    denied, changed = frames[click.index], frames.copy()
+    changed = frames.copy()
     changed[click.index] = False
-    depth = max(1.0, radius_in_slices(plan.plane, denied))
+    middle = np.array([click.row, click.col], dtype=np.float64)
+    depth = max(1.0, radius_in_slices(plan.plane, frames[click.index]))
     for indices in (range(click.index + 1, plan.last + 1), range(click.index - 1, plan.first - 1, -1)):
         is_beyond = not any(is_settled(plan, index) for index in indices)
         for index in indices:
-            scale = 1.0 - ((index - click.index) / depth) ** 2
-            if is_settled(plan, index) or not (is_beyond or scale > 0):
+            steps = abs(index - click.index)
+            if is_settled(plan, index) or (steps >= depth and not is_beyond):
                 break
-            gone = _scaled(denied, (click.row, click.col), float(np.sqrt(scale))) if not is_beyond else True
-            changed[index] = frames[index] & ~np.asarray(gone)
+            width = 0.0 if is_beyond else float(np.sqrt(1.0 - (1.0 - steps / depth) ** 2))
+            changed[index] = frames[index] & _scaled(frames[index], middle, width)
     return changed
 
 
@@ -151,12 +154,12 @@ def tapered(frames: BinaryMask, ends: Ends) -> BinaryMask:
     return shape
 
 
-def _scaled(
-    mask: SliceMask, centre: Sequence[float] | np.ndarray, scale: float, moved: np.ndarray | float = 0.0
-) -> SliceMask:
+def _scaled(mask: SliceMask, centre: np.ndarray, scale: float, moved: np.ndarray | float = 0.0) -> SliceMask:
     """A mask shrunk towards a point (row, col), and moved by rows and columns."""
-    grow, fixed = 1.0 / max(scale, _SMALLEST_SCALE), np.asarray(centre, dtype=np.float64)
-    offset = fixed - grow * (fixed + moved)
+    if scale < _SMALLEST_SCALE:
+        return np.zeros_like(mask)
+    grow = 1.0 / scale
+    offset = centre - grow * (centre + moved)
     values = ndimage.affine_transform(mask.astype(np.float32), np.eye(2) * grow, offset=offset, order=1)
     return np.asarray(values > 0.5)
 
