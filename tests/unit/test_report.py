@@ -153,7 +153,7 @@ def test_scraps_and_what_is_hardly_believed_are_left_out():
 def test_what_runs_through_has_no_volume_and_what_holds_gas_no_density():
     patient = Patient()
     patient.add("stomach", patient.ball((-60.0, 40.0, 40.0), (35.0, 25.0, 35.0)))
-    assert patient.sentence("aorta").startswith("The aorta is partly in the scan (mean 1")
+    assert patient.sentence("aorta").startswith("The aorta is seen (mean 1")
     assert patient.sentence("stomach") == "The stomach is seen (129 ml)."
     patient.add("colon", patient.ball((-60.0, 60.0, -40.0), (30.0, 20.0, 30.0)))
     assert patient.sentence("colon") == "The colon is seen."

@@ -119,7 +119,7 @@ def gather(seen: Mapping[str, Seen], volume: Volume) -> tuple[Evidence, ...]:
         if (structure := _structure(name)) is not None and structure.kind is not StructureKind.LESION
         if _agrees(evidence := organ_evidence(structure, name, one, volume, middle_mm), structure)
         and one.confidence >= SPOKEN_FROM
-        and not is_scrap(name, evidence.measured.volume_ml)
+        and not is_scrap(name, evidence.measured.volume_ml, is_partial=evidence.measured.is_partial)
     ]
     organs = _with_asymmetry(sorted(organs, key=_place_in_report))
     lesions = [

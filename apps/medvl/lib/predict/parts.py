@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from lib.predict.atlas import body_frame
+import numpy as np
+
+from lib.geometry import voxel_to_world
 from lib.predict.cropped import CroppedMask, union
 from lib.predict.evidence import Evidence, Seen, organ_evidence
 from lib.predict.named import NamedMask, SegmentsByName
@@ -11,7 +14,10 @@ from lib.predict.report import spoken
 from lib.vocabulary import Structure, Target, Vocabulary, load_vocabulary
 from lib.volume import Volume
 
-_EVERYTHING = "everything"
+_SAMPLE_MM = 8.0
+_BODY_ABOVE_HU = -350.0
+_OUTLINE_PERCENTILES = (2.0, 98.0)
+"""Of the body's voxels, so that table and arms say little."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +65,15 @@ class LookedAt:
     by_name: SegmentsByName
     vocabulary: Vocabulary = field(default_factory=load_vocabulary)
 
-    @property
+    @cached_property
     def middle_mm(self) -> float:
         """Where the patient's middle is, RAS+: halfway through the body."""
-        frame = body_frame(self.volume)
-        return (frame.low_mm[0] + frame.high_mm[0]) / 2
+        i, j, k = (max(1, round(_SAMPLE_MM / step)) for step in self.volume.spacing_mm)
+        inside = np.argwhere(self.volume.voxels[0, ::i, ::j, ::k] > _BODY_ABOVE_HU) * (i, j, k)
+        if not len(inside):
+            return float(voxel_to_world((np.array([self.volume.shape]) - 1) / 2, self.volume.affine)[0, 0])
+        x_mm = voxel_to_world(inside.astype(np.float64), self.volume.affine)[:, 0]
+        return float(np.percentile(x_mm, _OUTLINE_PERCENTILES).mean())
 
     def parts(self, targets: Iterable[Target]) -> tuple[Part, ...]:
         """The structures that are named, all found together, each once."""

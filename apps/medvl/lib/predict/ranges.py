@@ -42,6 +42,7 @@ USUAL_ML = {
 }
 """Round numbers of adults, to tell a scrap from an organ; they judge nothing else."""
 SCRAP_SHARE = 0.06
+_CHAINS = ("vertebrae", "ribs")
 
 
 def judge_size(
@@ -70,11 +71,15 @@ def _against(value: float, normal: tuple[float, float]) -> Size:
     return Size.SMALL if value < low else Size.ENLARGED if value > high else Size.NORMAL
 
 
-def is_scrap(name: str, volume_ml: float) -> bool:
+def is_scrap(name: str, volume_ml: float, *, is_partial: bool) -> bool:
     """Whether a mask is so small a part of what an adult has that nothing can be said of it.
+
+    A small organ that is wholly in the scan is spoken of; chains of bones are never that small.
 
     Args:
         name: of the structure.
         volume_ml: of its mask.
+        is_partial: whether it reaches the edge of the scan.
     """
-    return volume_ml < SCRAP_SHARE * USUAL_ML.get(name, 0.0)
+    is_piece = is_partial or name in _CHAINS
+    return is_piece and volume_ml < SCRAP_SHARE * USUAL_ML.get(name, 0.0)

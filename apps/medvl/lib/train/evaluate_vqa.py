@@ -20,6 +20,7 @@ from lib.errors import MedVLError
 from lib.predict.answer import answer_question
 from lib.predict.cropped import CroppedMask
 from lib.predict.evidence import Seen
+from lib.predict.measure import measure
 from lib.predict.named import NamedMask, SegmentsByName
 from lib.train.dataset import Case
 from lib.train.evaluate_report import FIRST_PHANTOM, PHANTOM, UNIONS, ReportRow, case_references
@@ -110,9 +111,9 @@ def case_subjects(cases: Iterable[Case]) -> Iterator[Subject | VqaRow]:
         if isinstance(reference, ReportRow):
             yield VqaRow(reference.case, reference.kind, error=reference.error)
             continue
-        facts = Facts(reference.name, reference.volume, reference.seen)
-        aorta = facts.measured.get("aorta")
-        phase = _phase(aorta.mean_hu) if aorta is not None else ""
+        aorta = reference.seen.get("aorta")
+        is_there = aorta is not None and aorta.mask.count > 0
+        phase = _phase(measure(aorta.mask, reference.volume).mean_hu) if is_there and aorta else ""
         yield Subject(reference.kind, Facts(reference.name, reference.volume, reference.seen, phase))
 
 
