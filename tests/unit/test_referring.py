@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from lib.errors import PromptError
+from lib.model.sentence_queries import SentenceQuery
 from lib.predict.cropped import CroppedMask, painted, union
 from lib.predict.pick import cut, end_part
 from lib.predict.referring import answer_text
@@ -194,3 +196,25 @@ def test_where_masks_overlap_the_smaller_one_shows():
     mask = painted(masks, SHAPE, VOLUME.affine, {})
     assert mask.labels == {"kidney_left": 1, "body": 2}
     assert np.array_equal(mask.of("kidney_left"), LEFT)
+
+
+def test_a_description_is_drawn_and_the_answer_says_how_it_was_understood(by_name):
+    def understands(_: str) -> SentenceQuery:
+        return SentenceQuery("kidney_{side}", ("kidney_left", "kidney_right"), 0.8, torch.zeros(4))
+
+    answer = answer_text("the filter organs in the flanks", VOLUME, by_name, understands=understands)
+    assert np.array_equal(answer.masks["kidney_left"].full(), LEFT)
+    assert np.array_equal(answer.masks["kidney_right"].full(), RIGHT)
+    assert "I take 'the filter organs in the flanks' to mean left kidney and right kidney" in answer.text
+    named = answer_text("both kidneys", VOLUME, by_name, understands=understands)
+    assert answer.confidence["kidney_left"] == pytest.approx(0.8 * named.confidence["kidney_left"])
+
+
+def test_what_the_language_model_does_not_know_draws_nothing(by_name):
+    def clueless(_: str) -> SentenceQuery:
+        return SentenceQuery(None, (), 0.9, torch.zeros(4))
+
+    answer = answer_text("the organ of the church", VOLUME, by_name, understands=clueless)
+    assert not any(mask.count for mask in answer.masks.values())
+    assert not by_name.asked
+    assert "I do not know" in answer.text

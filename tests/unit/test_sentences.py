@@ -6,6 +6,7 @@ import pytest
 
 from lib.errors import ConfigError
 from lib.train.align_config import load_align_stage
+from lib.train.descriptions import Descriptions, Use, Wordings, described
 from lib.train.sentences import SentenceSampler, make_phrasebook, validation_sentences
 from lib.vocabulary import load_vocabulary, parse_targets
 
@@ -75,3 +76,31 @@ def test_held_out_words_that_leave_a_structure_without_a_name_are_refused():
 def test_shares_that_are_none_are_refused(config):
     with pytest.raises(ConfigError, match="Shares are from 0 to 1"):
         replace(config, unknown_share=0.8, contrast_share=0.5)
+
+
+def test_no_description_is_for_two_uses(book):
+    texts = {use: {one.text for one in (*book.described(use), *book.strange(use))} for use in Use}
+    assert all(texts.values())
+    assert not texts[Use.TRAIN] & texts[Use.TEST]
+    assert not texts[Use.TRAIN] & texts[Use.CHOOSE]
+    assert not texts[Use.CHOOSE] & texts[Use.TEST]
+
+
+def test_a_description_with_a_side_is_of_one_and_without_of_both(book):
+    both = {text: book.targets[n].name for text, n in described(book.descriptions, book.targets, Use.TRAIN)}
+    assert both["organs that make urine"] == "kidney_{side}"
+    assert both["left organ that makes urine"] == "kidney_left"
+    assert both["right organ that makes urine"] == "kidney_right"
+
+
+def test_a_description_of_what_is_not_known_is_refused(book):
+    wordings = Wordings(("thing",), (), ())
+    with pytest.raises(ConfigError, match="'nonsense'"):
+        list(described(Descriptions({"nonsense": wordings}, wordings), book.targets, Use.TRAIN))
+
+
+def test_training_says_descriptions_of_known_and_unknown_things(book, config):
+    sampler = SentenceSampler(book, config)
+    said = " | ".join(sentence.text for step in range(40) for sentence in sampler.batch(step))
+    assert any(one.text in said for one in book.described(Use.TRAIN))
+    assert any(one.text in said for one in book.strange(Use.TRAIN))
