@@ -163,3 +163,26 @@ def test_what_is_no_ct_of_a_patient_is_not_assessable_and_nothing_is_looked_for_
     assert "not assessable" in found.answer.text
     assert by_name.asked == []
     assert evidence_mask(found, volume).labels == {}
+
+
+def test_a_scrap_at_the_edge_is_not_taken_for_the_organ(patient):
+    masks = {name: one.mask.full() for name, one in patient.seen.items()}
+    scrap = np.zeros(patient.volume.shape, bool)
+    scrap[20:24, 20:24, :2] = True
+    answer = answer_question(
+        "Is the right lung visible?", patient.volume, ScriptedByName(masks | {"lung_right": scrap})
+    )
+    assert answer.answer.answer == "no"
+    assert answer.evidence == ()
+
+
+def test_without_an_aorta_the_kidneys_tell_contrast_medium_but_no_phase():
+    patient = Patient(changes={"aorta": ((0, 0, 0), None)})
+    by_name = _by_name(patient, aorta=None)
+
+    def said(text):
+        return answer_question(text, patient.volume, by_name).answer.answer
+
+    assert said("Was contrast medium given?") == "yes"
+    assert said("Is this an unenhanced CT?") == "no"
+    assert said("Which phase of the contrast medium is shown?") == CANNOT

@@ -12,6 +12,8 @@ from lib.volume import Modality, Volume
 NO_CONTRAST_BELOW_HU, CONTRAST_FROM_HU = 80.0, 110.0
 """Mean of the aorta; blood without contrast medium has 30 to 60 HU."""
 _ARTERIAL_FROM_HU = 220.0
+_ORGAN_CONTRAST_FROM_HU = 75.0
+"""Spleen and kidneys without contrast medium have 30 to 60 HU."""
 _STRAIGHT = 0.9
 """Cosine from which on slices count as lying in a plane of the body."""
 _PLANES = ("sagittal", "coronal", "axial")
@@ -55,11 +57,13 @@ def answer_modality(question: Question, volume: Volume) -> Verdict:
 
 
 def answer_phase(question: Question, scan: LookedAt) -> Verdict:
-    """Whether there is contrast medium, and in which phase; from the blood in the aorta."""
+    """Whether there is contrast medium, and in which phase; from the blood in the aorta.
+
+    Without an aorta the spleen and the kidneys say whether there is any, and no more.
+    """
     (aorta,) = scan.named("aorta")
     if aorta.evidence is None:
-        known = "is not seen" if aorta.is_known else "is not known to these weights"
-        return cannot(f"the phase is read off the aorta, which {known}", (aorta,))
+        return _from_organs(question, scan)
     hu = float(np.median(scan.volume.voxels[0][aorta.mask.window][aorta.mask.voxels]))
     phase, confidence = _phase(hu), aorta.confidence * _certainty(hu)
     has = "with" if phase != "native" else "without"
@@ -69,6 +73,23 @@ def answer_phase(question: Question, scan: LookedAt) -> Verdict:
         agrees = question.said == phase if question.said else phase != "native"
         return Verdict(agrees, sentence, confidence, parts)
     return Verdict(phase, sentence, confidence, parts)
+
+
+def _from_organs(question: Question, scan: LookedAt) -> Verdict:
+    parts = scan.named("spleen", "kidney_left", "kidney_right")
+    seen = [part.evidence for part in parts if part.evidence is not None]
+    if not seen:
+        return cannot("neither the aorta nor the spleen or a kidney is seen, off which it is read", parts)
+    hu = max(one.measured.mean_hu for one in seen)
+    is_native = hu < _ORGAN_CONTRAST_FROM_HU
+    has = "without" if is_native else "with"
+    sentence = f"No aorta is seen; spleen and kidneys have up to {hu:.0f} HU, as {has} contrast medium."
+    confidence = 0.5 * max(one.confidence for one in seen)
+    if question.is_closed and question.said in ("", "native"):
+        return Verdict(is_native is bool(question.said), sentence, confidence, parts)
+    if is_native:
+        return Verdict(False if question.is_closed else "native", sentence, confidence, parts)
+    return cannot("the phase is read off the aorta, which is not seen. " + sentence.rstrip("."), parts)
 
 
 def _phase(hu: float) -> str:

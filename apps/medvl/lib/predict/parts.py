@@ -8,8 +8,9 @@ import numpy as np
 
 from lib.geometry import voxel_to_world
 from lib.predict.cropped import CroppedMask, union
-from lib.predict.evidence import Evidence, Seen, organ_evidence
+from lib.predict.evidence import SPOKEN_FROM, Evidence, Seen, organ_evidence
 from lib.predict.named import NamedMask, SegmentsByName
+from lib.predict.ranges import is_scrap
 from lib.predict.report import spoken
 from lib.vocabulary import Structure, Target, Vocabulary, load_vocabulary
 from lib.volume import Volume
@@ -121,8 +122,12 @@ class LookedAt:
             return Part(structure, is_known=False, mask=CroppedMask.empty(shape))
         seen = [one for one in here if one.is_present]
         presence = max(one.presence for one in here)
-        if not seen:
-            return Part(structure, is_known=True, mask=CroppedMask.empty(shape), presence=presence)
+        missing = Part(structure, is_known=True, mask=CroppedMask.empty(shape), presence=min(presence, 0.5))
+        if not seen or max(one.confidence for one in seen) < SPOKEN_FROM:
+            return missing
         mask, confidence = union([one.mask for one in seen], shape), max(one.confidence for one in seen)
         evidence = organ_evidence(structure, structure.name, Seen(mask, confidence), self.volume, middle_mm)
+        measured = evidence.measured
+        if is_scrap(structure.name, measured.volume_ml, is_partial=measured.is_partial):
+            return missing  # as reports leave it out
         return Part(structure, True, mask, presence, confidence, evidence)

@@ -16,7 +16,7 @@ from lib.geometry import spacing_mm, world_axes
 from lib.predict.atlas import body_frame
 from lib.predict.evidence import Seen
 from lib.predict.measure import Measurement, length_mm, measure
-from lib.predict.ranges import judge_size
+from lib.predict.ranges import is_scrap, judge_size
 from lib.predict.report import spoken
 from lib.text import Size
 from lib.vocabulary import QuestionKind, load_vocabulary
@@ -84,7 +84,11 @@ class Facts:
     @property
     def there(self) -> list[str]:
         """Structures of which enough is in the scan."""
-        return [name for name, one in self.measured.items() if one.volume_ml >= _LEAST_ML]
+        return [
+            name
+            for name, one in self.measured.items()
+            if one.volume_ml >= _LEAST_ML and not is_scrap(name, one.volume_ml, is_partial=one.is_partial)
+        ]
 
     @property
     def absent(self) -> list[str]:
