@@ -6,7 +6,7 @@ Nothing is taken on trust: what cannot be traced to a fact is a problem, and goe
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lib.predict.consistency import Claim, claims_in
 from lib.train.reasoning.compose import NUMBER_WORDS
@@ -80,6 +80,7 @@ class Problem:
     text: str
 
 
+@runtime_checkable
 class Critic(Protocol):
     """Whoever judges a step."""
 

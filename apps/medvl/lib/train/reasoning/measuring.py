@@ -178,7 +178,7 @@ def _on_both_sides(volume: Volume, parts: list[CroppedMask], middle_x_mm: float)
         float(voxel_to_world(part.centre_ijk()[np.newaxis], volume.affine)[0, 0]) - middle_x_mm
         for part in _main_parts(parts)
     ]
-    return min(ends) < -CLEAR_OF_MIDDLE_MM and max(ends) > CLEAR_OF_MIDDLE_MM
+    return bool(min(ends) < -CLEAR_OF_MIDDLE_MM and max(ends) > CLEAR_OF_MIDDLE_MM)
 
 
 def _main_parts(parts: list[CroppedMask]) -> list[CroppedMask]:

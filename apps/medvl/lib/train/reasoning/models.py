@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lib.errors import WeightsError
 from lib.model.language import AnswerLimits, LanguageModel
@@ -19,6 +19,7 @@ _LIKELIEST = 40
 _CHUNK = 1 << 20
 
 
+@runtime_checkable
 class TextModel(Protocol):
     """What an assistant and a critic ask."""
 
@@ -72,8 +73,7 @@ def load_local(named: str, weights_dir: Path) -> LocalModel:
         weights_dir: where `medvl weights fetch` put them.
 
     Raises:
-        NotFoundError: no such weights.
-        WeightsError: missing, altered, or no causal language model.
+        WeightsError: unknown, missing, altered, or no causal language model.
     """
     config, folder = load_language_config(_CONFIG), Path(named).expanduser()
     if folder.is_dir():
