@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from lib.cli import demo
+from lib.cli.demo_text import SENTENCES
 from lib.cli.sample_data import SampleData
 from lib.errors import CapacityError
 from lib.formats import read_mask, read_volume, write_mask, write_volume
@@ -21,6 +22,8 @@ from lib.volume import Modality, Volume
 SHAPE = (30, 24, 16)
 AFFINE = np.array([[-2.0, 0, 0, 30.0], [0, 2.5, 0, -12.0], [0, 0, 4.0, 7.0], [0, 0, 0, 1.0]])
 SPLEEN, LIVER = 1, 5
+NAMES = {"liver": LIVER, "spleen": SPLEEN}
+REPORT = "CT of the abdomen.\nFindings:\nThe liver is of normal size (1500 ml)."
 
 
 @pytest.fixture
@@ -68,9 +71,11 @@ def answer_with(monkeypatch, label_map, *, shift: int = 0, failure: Exception | 
             super().__init__(address, tmpdir)
 
         def infer(self, model, image_id, params):
-            assert (model, image_id) == ("interactive", "example")
+            assert image_id == "example"
             if failure is not None:
                 raise failure
+            if model != "interactive":
+                return self.in_words(model, params)
             if "box" in params:
                 low, high = params["box"]
                 inside = np.zeros(SHAPE, dtype=bool)
@@ -82,6 +87,19 @@ def answer_with(monkeypatch, label_map, *, shift: int = 0, failure: Exception | 
             path = demo.Path(self._tmpdir) / "answer.nrrd"
             write_mask(Mask(drawn.astype(np.uint8), AFFINE, {params["label"]: 1}), path)
             return str(path), {}
+
+        def in_words(self, model, params):
+            """What is named and there; an empty mask for what is not."""
+            asked = params.get("structures") or (params["text"] if "text" in params else list(NAMES))
+            names = [name for name in (*NAMES, "prostate") if name in asked] or ["kidney_left"]
+            drawn = np.zeros(SHAPE, dtype=np.uint8)
+            for value, name in enumerate(names, start=1):
+                drawn[label_map == NAMES.get(name, 99)] = value
+            path = demo.Path(self._tmpdir) / "words.nrrd"
+            labels = {name: value for value, name in enumerate(names, start=1)}
+            write_mask(Mask(drawn, AFFINE, labels), path)
+            text = REPORT if model == "report" else f"answered {names}"
+            return str(path), {"text": text, "label_names": labels}
 
     monkeypatch.setattr(demo, "MONAILabelClient", Client)
 
@@ -110,6 +128,24 @@ def test_a_good_run_prints_a_table_and_writes_a_picture_and_a_mask_for_each_orga
     assert (output / "spleen-clicks-2.png").is_file()
     assert "Silver labels" in result.output
     assert "Research use only" in result.output
+
+
+def test_the_demo_asks_by_name_and_in_sentences_and_reports(app, phantom, monkeypatch, tmp_path):
+    answer_with(monkeypatch, phantom)
+    output = tmp_path / "out"
+    result = CliRunner().invoke(app, ["--output", str(output)])
+    assert result.exit_code == 0, result.output
+    spoken = json.loads((output / "results.json").read_text())["spoken"]
+    assert [one["model"] for one in spoken] == ["semantic", "referring", "referring", "referring", "report"]
+    assert [one["asked"] for one in spoken] == ["liver, spleen", *SENTENCES, ""]
+    assert spoken[0]["dice"] == {"liver": 1.0, "spleen": 1.0}
+    assert spoken[2]["dice"] == {"liver": 1.0, "spleen": 1.0}
+    assert spoken[3]["dice"] == {}  # neither is in this scan
+    assert (output / "report.txt").read_text() == REPORT + "\n"
+    assert "normal size (1500 ml)" in result.output
+    drawn = {path.name for path in output.glob("*.png")}
+    assert {"by-name.png", "sentence-2.png"} <= drawn
+    assert "sentence-3.png" not in drawn  # nothing to compare with
 
 
 def test_a_mask_in_the_wrong_place_ends_the_demo_with_an_error(app, phantom, monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""The main job once, for real: a CT from a package registry, served over HTTP, organs from boxes and clicks.
+"""The main job once, for real: a CT from a package registry, served over HTTP; boxes, clicks and words.
 
 `python -m lib.cli.demo --output demo-output` prints a table and writes a picture and a mask per organ. The
 boxes are the tight boxes of another model's ("silver") labels, and Dice is the overlap with those labels. The
@@ -31,6 +31,7 @@ from rich.progress import (
 from rich.table import Table
 
 from lib.cli.demo_clicks import ClickStep, click_through, clicked
+from lib.cli.demo_text import Scan, Spoken, speak, write_spoken
 from lib.cli.overlay import Overlay, save_overlay
 from lib.cli.sample_data import CACHE, SampleData, fetch_sample_data, load_sample_data
 from lib.cli.server_process import running_server
@@ -98,11 +99,13 @@ class DemoResult:
         boxes: one organ from one box each.
         clicks: the steps of one organ from clicks.
         clicked_organ: its name.
+        spoken: answers to names and sentences, and the report.
     """
 
     boxes: list[Outcome]
     clicks: list[ClickStep]
     clicked_organ: str
+    spoken: list[Spoken]
 
 
 def run_demo(output: Path, console: Console) -> DemoResult:
@@ -127,10 +130,13 @@ def run_demo(output: Path, console: Console) -> DemoResult:
             outcomes = _segment_all(client, targets, volume, console)
             clicked_target = next((one for one in targets if one.organ == CLICKED_ORGAN), targets[0])
             steps = _click_all(client, clicked_target, volume, console)
+            scan = Scan(clicked_target.image_id, volume, _silver(data, volume))
+            spoken = speak(client, scan, data.organs, lambda text: console.print(text, markup=False))
     for outcome in outcomes:
         _write(outcome, volume, output)
     _write_clicks(steps, clicked_target, volume, output)
-    return DemoResult(outcomes, steps, clicked_target.organ)
+    write_spoken(spoken, scan, output)
+    return DemoResult(outcomes, steps, clicked_target.organ, spoken)
 
 
 def _click_all(client: MONAILabelClient, target: Target, volume: Volume, console: Console) -> list[ClickStep]:
@@ -144,15 +150,21 @@ def _click_all(client: MONAILabelClient, target: Target, volume: Volume, console
 
 
 def _targets(data: SampleData, volume: Volume) -> list[Target]:
-    label_map = read_mask(CACHE / data.labels, volume)
-    values = {name: value for value, name in totalsegmentator_names().items()}
+    silver = _silver(data, volume)
     image_id, targets = data.image.name.removesuffix(".nii.gz"), []
     for organ in data.organs:
-        reference = label_map == values[organ]
+        reference = silver[organ]
         inside = np.argwhere(reference)
         box_ijk = np.stack([inside.min(axis=0), inside.max(axis=0)])
         targets.append(Target(image_id, organ, reference, box_ijk))
     return targets
+
+
+def _silver(data: SampleData, volume: Volume) -> dict[str, BinaryMask]:
+    """Structure to its silver label, of those that are in the scan."""
+    label_map = read_mask(CACHE / data.labels, volume)
+    there = set(np.unique(label_map).tolist())
+    return {name: label_map == value for value, name in totalsegmentator_names().items() if value in there}
 
 
 def _segment_all(
@@ -244,7 +256,7 @@ def _print_table(rows: list[dict[str, Any]], console: Console) -> None:
 def main(
     output: Annotated[Path, typer.Option(help="Where pictures and masks go.")] = Path("demo-output"),
 ) -> None:
-    """Segment five organs of a real CT through the real server, and write pictures of them."""
+    """Segment organs of a real CT through the real server, from boxes, clicks and words, and report on it."""
     console, errors = Console(), Console(stderr=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
     try:
@@ -257,7 +269,12 @@ def main(
         raise typer.Exit(130) from error
     rows = [_row(outcome) for outcome in done.boxes]
     _print_table(rows, console)
-    written = {"notice": NOTICE, "rows": rows, "clicks": _click_rows(done)}
+    written = {
+        "notice": NOTICE,
+        "rows": rows,
+        "clicks": _click_rows(done),
+        "spoken": [one.plain() for one in done.spoken],
+    }
     (output / "results.json").write_text(json.dumps(written, indent=2) + "\n")
     console.print(f"Pictures and masks are in {output}/.")
     poor = [row["organ"] for row in rows if row["dice"] < EXPECTED_DICE]

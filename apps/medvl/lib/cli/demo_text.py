@@ -1,5 +1,6 @@
-"""The demo's third part: sentences about the scan, answered with masks and words."""
+"""The demo's third part: organs by name, sentences about the scan, and a report on it."""
 
+import textwrap
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,88 +17,132 @@ from lib.shapes import BinaryMask
 from lib.train.metrics import dice
 from lib.volume import Volume
 
-REFERRING = "referring"
+SEMANTIC, REFERRING, REPORT = "semantic", "referring", "report"
 SENTENCES = ("both kidneys", "the liver and the spleen", "the aorta and the prostate")
 """The last one asks for something that the weights do not know."""
+_WIDTH = 100
+Told = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Sentence:
-    """One sentence and its answer.
+class Spoken:
+    """One request in words and its answer.
 
     Attributes:
-        text: what was asked.
+        model: that was asked.
+        asked: names, a sentence, or "" for a report.
         answer: in words.
         masks: label to mask, shape (I, J, K), bool.
-        dice: label to overlap with the silver label, for labels that it has.
-        seconds_first: of the request.
-        seconds_later: of the same request again.
+        dice: label to overlap with the silver label, for what was found and labels that it has.
+        seconds: of the request.
     """
 
-    text: str
+    model: str
+    asked: str
     answer: str
     masks: dict[str, BinaryMask]
     dice: dict[str, float]
-    seconds_first: float
-    seconds_later: float
+    seconds: float
 
     def plain(self) -> dict[str, Any]:
         """As `results.json` holds it."""
         return {
-            "text": self.text,
+            "model": self.model,
+            "asked": self.asked,
             "answer": self.answer,
             "dice": {label: round(value, 4) for label, value in self.dice.items()},
-            "seconds_first": round(self.seconds_first, 2),
-            "seconds_later": round(self.seconds_later, 2),
+            "seconds": round(self.seconds, 2),
         }
 
 
-def ask_all(
-    client: MONAILabelClient,
-    image_id: str,
-    references: Mapping[str, BinaryMask],
-    volume: Volume,
-    told: Callable[[Sentence], None],
-) -> list[Sentence]:
-    """Ask each sentence twice: the first time slices may have to be encoded, the second time none.
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What is spoken about.
+
+    Attributes:
+        image_id: its name on the server.
+        volume: the voxels.
+        silver: structure to another model's label, shape (I, J, K), bool.
+    """
+
+    image_id: str
+    volume: Volume
+    silver: Mapping[str, BinaryMask]
+
+
+def speak(client: MONAILabelClient, scan: Scan, organs: tuple[str, ...], told: Told) -> list[Spoken]:
+    """Ask for organs by name, then the sentences, then a report.
 
     Args:
         client: talks to the server.
-        image_id: the scan's name on the server.
-        references: structure to its silver label, shape (I, J, K).
-        volume: the scan.
-        told: is told each sentence.
+        scan: what is spoken about.
+        organs: to be drawn by name alone.
+        told: is told each answer.
+
+    Raises:
+        CapacityError: an answer without a mask.
     """
-    sentences = []
-    for text in SENTENCES:
-        started_s = time.perf_counter()
-        masks, answer = _ask(client, image_id, text, volume)
-        first_s = time.perf_counter() - started_s
-        _ask(client, image_id, text, volume)
-        later_s = time.perf_counter() - started_s - first_s
-        scores = {
-            label: dice(references[label], mask) for label, mask in masks.items() if label in references
-        }
-        sentences.append(Sentence(text, answer, masks, scores, first_s, later_s))
-        told(sentences[-1])
-    return sentences
+    requests = [
+        (SEMANTIC, ", ".join(organs), {"structures": list(organs)}),
+        *((REFERRING, text, {"text": text}) for text in SENTENCES),
+        (REPORT, "", {}),
+    ]
+    spoken = []
+    for model, asked, params in requests:
+        spoken.append(_ask(client, scan, model, asked, params))
+        told(_said(spoken[-1]))
+    return spoken
 
 
-def draw(sentence: Sentence, references: Mapping[str, BinaryMask], volume: Volume, output: Path) -> None:
-    """A picture of all that a sentence found, beside the silver labels."""
-    nothing = np.zeros(volume.shape, dtype=bool)
-    found = np.logical_or.reduce([*sentence.masks.values(), nothing])
-    silver = np.logical_or.reduce([*(references[label] for label in sentence.dice), nothing])
-    scores = ", ".join(f"{label.replace('_', ' ')} {value:.3f}" for label, value in sentence.dice.items())
-    title = f"'{sentence.text}': Dice {scores} against the silver label"
-    save_overlay(Overlay(volume, found, silver, title), output)
+def write_spoken(spoken: list[Spoken], scan: Scan, output: Path) -> None:
+    """A picture of each answer that has a silver label, and the report's text.
+
+    Args:
+        spoken: the answers.
+        scan: that they are about.
+        output: a folder.
+    """
+    sentences = 0
+    for one in spoken:
+        if one.model == REPORT:
+            (output / "report.txt").write_text(one.answer + "\n", encoding="utf-8")
+            continue
+        sentences += one.model == REFERRING
+        name = "by-name.png" if one.model == SEMANTIC else f"sentence-{sentences}.png"
+        if one.dice:
+            _draw(one, scan, output / name)
 
 
-def _ask(
-    client: MONAILabelClient, image_id: str, text: str, volume: Volume
-) -> tuple[dict[str, BinaryMask], str]:
-    file, document = client.infer(REFERRING, image_id, {"text": text})
+def _ask(client: MONAILabelClient, scan: Scan, model: str, asked: str, params: dict[str, Any]) -> Spoken:
+    started_s = time.perf_counter()
+    file, document = client.infer(model, scan.image_id, params)
+    seconds = time.perf_counter() - started_s
     if file is None:
-        raise CapacityError(f"The server answered without a mask for {text!r}.")
-    label_map = read_mask(Path(file), volume)
-    return {name: label_map == value for name, value in document["label_names"].items()}, document["text"]
+        raise CapacityError(f"The server answered without a mask for {asked or model!r}.")
+    label_map = read_mask(Path(file), scan.volume)
+    masks = {name: label_map == value for name, value in document["label_names"].items()}
+    scores = {
+        label: dice(scan.silver[label], mask)
+        for label, mask in masks.items()
+        if label in scan.silver and mask.any() and model != REPORT
+    }
+    return Spoken(model, asked, document["text"], masks, scores, seconds)
+
+
+def _said(one: Spoken) -> str:
+    """For the console."""
+    if one.model == REPORT:
+        wrapped = [textwrap.fill(line, _WIDTH, subsequent_indent="  ") for line in one.answer.splitlines()]
+        return "\n".join([f"report, {one.seconds:.1f} s:", *wrapped])
+    scores = ", ".join(f"{label.replace('_', ' ')} {value:.3f}" for label, value in one.dice.items())
+    asked = "by name alone" if one.model == SEMANTIC else f"'{one.asked}'"
+    return f"{asked}: Dice {scores or 'of nothing'} after {one.seconds:.1f} s. {one.answer}"
+
+
+def _draw(one: Spoken, scan: Scan, path: Path) -> None:
+    """All that was found, beside the silver labels of the same structures."""
+    found = np.logical_or.reduce(list(one.masks.values()))
+    silver = np.logical_or.reduce([scan.silver[label] for label in one.dice])
+    asked = "by name alone" if one.model == SEMANTIC else f"'{one.asked}'"
+    scores = ", ".join(f"{label.replace('_', ' ')} {value:.2f}" for label, value in one.dice.items())
+    save_overlay(Overlay(scan.volume, found, silver, f"{asked}: Dice {scores} against silver labels"), path)
