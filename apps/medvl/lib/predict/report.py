@@ -128,9 +128,9 @@ def _organ_sentence(one: Evidence) -> str:
     is_judged = one.size is not None
     who = f"The {name} {verb}"
     if one.confidence < PROBABLE_FROM:
-        who = f"What may be the {name} {verb}"
+        who = f"What may be the {name} is"
     elif one.confidence < PLAIN_FROM:
-        who = f"The {name} {verb} probably" if is_judged else f"What is probably the {name} {verb}"
+        who = f"The {name} {verb} probably" if is_judged else f"What is probably the {name} is"
     doubt = "; this is uncertain" if one.confidence < PROBABLE_FROM else ""
     if one.measured.is_partial:
         return f"{who} partly in the scan{numbers}{doubt}."
