@@ -45,12 +45,14 @@ class PictureKind:
         target: what is drawn in such pictures.
         conditions: that the weights were taught to tell; empty where the data name none.
         map_share: share of the map, beside what the decoder draws from it, in the final mask, 0 to 1.
+        familiar_distance: pictures farther than this from those that were learned from are strange.
     """
 
     modality: str
     target: str
     conditions: tuple[str, ...] = ()
     map_share: float = 0.5
+    familiar_distance: float = 1.2
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,11 @@ class PicturePriorConfig:
         kinds: of pictures; each has a query of its own, and one more query is that of any target.
         widths: channels on the embedding's cells, on cells twice and four times as wide.
         fine_widths: channels on the finer grid, and on grids of a half and a quarter of it.
-        familiar_distance: pictures farther from all kinds than this are none that the weights know.
     """
 
     kinds: tuple[PictureKind, ...]
     widths: tuple[int, int, int] = (64, 80, 112)
     fine_widths: tuple[int, int, int] = (8, 16, 32)
-    familiar_distance: float = math.inf
 
     def __post_init__(self) -> None:
         if not self.kinds:

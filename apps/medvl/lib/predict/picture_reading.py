@@ -68,8 +68,10 @@ class PictureReader:
     def strangeness(self, look: Look) -> float:
         """How far a picture is from all that the network was taught from; up to 1 it is familiar."""
         with look.scan.gate.turn():
-            nearest = float(self.prior.distance(look.embedding, look.inside).min())
-        return nearest / self.prior.config.familiar_distance
+            distances = self.prior.distance(look.embedding, look.inside)[0].tolist()
+        return min(
+            distance / kind.familiar_distance for distance, kind in zip(distances, self.kinds, strict=True)
+        )
 
     def follow(
         self, look: Look, path: int = 0, coupling: Coupling = Coupling.REGION_MASK, kind: int | None = None

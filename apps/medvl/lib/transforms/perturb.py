@@ -8,7 +8,7 @@ from jaxtyping import Float
 from lib.transforms.intensity import choose_window
 from lib.volume import Volume
 
-PictureLogits = Float[np.ndarray, "size_i size_j"]
+PictureLogits = Float[np.ndarray, "_size_i _size_j"]
 """Of a picture on its own grid: columns, rows."""
 Part = tuple[float, float, float, float]
 
@@ -51,7 +51,7 @@ def perturbed(picture: Volume, change: Perturbation) -> Volume:
     if change.gamma != 1 or change.tint != (1.0, 1.0, 1.0):
         window = choose_window(picture, None)
         tint = np.array(change.tint[: len(voxels)], dtype=np.float32).reshape(-1, 1, 1, 1)
-        shown = np.clip(window.apply(voxels) ** change.gamma * tint, 0, 1)
+        shown = np.clip(window.apply(voxels[..., 0])[..., None] ** change.gamma * tint, 0, 1)
         voxels = (window.low + shown * (window.high - window.low)).astype(np.float32)
     return Volume(np.ascontiguousarray(voxels), picture.affine.copy(), picture.modality)
 
