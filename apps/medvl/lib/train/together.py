@@ -68,7 +68,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     learning = list(parameters)
     own = [value.grad if value.grad is not None else torch.zeros_like(value) for value in learning]
     means = _mean(torch.cat([grad.flatten() for grad in own]))
-    for value, mean in zip(learning, means.split([value.numel() for value in learning]), strict=True):
+    for value, mean in zip(learning, torch.split(means, [value.numel() for value in learning]), strict=True):
         value.grad = mean.view_as(value)
 
 
