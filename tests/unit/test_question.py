@@ -86,7 +86,7 @@ def test_what_a_question_proposes_is_read():
         ("", "no question"),
         (" ?? ", "no question"),
         ("liver " * MAX_QUESTION, "characters"),
-        ("Ist die Leber vergr\u00f6\u00dfert?", "not understood"),
+        ("Wie gro\u00df sieht die Leber aus?", "not understood"),
         ("\u00bfEs visible el h\u00edgado?", "not understood"),
         ("\u809d\u81d3\u306f\u898b\u3048\u307e\u3059\u304b\uff1f", "not understood"),
         ("Hay una lesion en el colon?", "not understood"),

@@ -7,7 +7,9 @@ from monailabel.interfaces.app import MONAILabelApp
 
 from lib.configs import INTERACTIVE, interactive_task, label_names
 from lib.configs.annotation import begin_scoring, build_annotation
+from lib.configs.report import report_tasks
 from lib.configs.text import by_name_tasks
+from lib.configs.vqa import vqa_tasks
 from lib.infers.images import ImageReader
 from lib.response import ModelCard
 from lib.server.batch_task import StudiesBatch, weights_of
@@ -21,7 +23,7 @@ from scripted.regions import BrightByName
 SECONDS_VARIABLE = "SCRIPTED_SECONDS"
 JUDGE_SECONDS_VARIABLE = "SCRIPTED_JUDGE_SECONDS"
 BY_NAME_VARIABLE = "SCRIPTED_BY_NAME"
-"""Set: the models semantic and referring are there, as where their weights are."""
+"""Set: the models semantic, referring, report and vqa are there, as where their weights are."""
 
 
 class ScriptedApp(MONAILabelApp):
@@ -39,7 +41,8 @@ class ScriptedApp(MONAILabelApp):
         if not os.environ.get(BY_NAME_VARIABLE):
             return {INTERACTIVE: interactive_task(self._settings, images, lambda: predictor, card)}
         task = interactive_task(self._settings, images, lambda: predictor, card, by_name=BrightByName)
-        return {INTERACTIVE: task} | by_name_tasks(BrightByName, BrightByName.names, images, lambda: card)
+        parts = (BrightByName, BrightByName.names, images, lambda: card)
+        return {INTERACTIVE: task} | by_name_tasks(*parts) | report_tasks(*parts) | vqa_tasks(*parts)
 
     @cached_property
     def annotation(self):

@@ -15,7 +15,7 @@ from lib.vocabulary.question_words import MODALITIES, PHASES, PLANES, said_word
 _YES = re.compile(r"^\W*(yes|true|correct|present|visible)\b", re.IGNORECASE)
 _NO = re.compile(r"^\W*(no|false|incorrect|absent|not)\b", re.IGNORECASE)
 _UNKNOWN = re.compile(
-    r"\b(cannot|can't|not (?:be )?\w*determin|undetermin|unknown|not assessable)", re.IGNORECASE
+    r"\b(cannot|can't|not (?:be )?\w*determined|undetermined|unknown|not assessable)", re.IGNORECASE
 )
 _PLACES = (
     "left",

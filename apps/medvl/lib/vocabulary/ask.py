@@ -54,7 +54,7 @@ def parse_question(text: str, vocabulary: Vocabulary | None = None) -> Question:
     stem, choices = split_choices(plain)
     sentence, has_more = _asking(stem)
     read = _read(_spelled(sentence), choices, known)
-    is_closed = words.CLOSED.search(sentence) is not None and all(_is_truth(one) for one in choices)
+    is_closed = words.CLOSED.search(_spelled(sentence)) is not None and all(_is_truth(one) for one in choices)
     is_closed = is_closed and not _offers(read, sentence)
     return replace(read, text=sentence, choices=choices, is_closed=is_closed, has_more=has_more)
 

@@ -75,7 +75,7 @@ STATES = {
     ),
     State.SMALL: _words(r"atroph\w*|shrunken|shrunk|(?:too|abnormally|unusually) small"),
     State.NORMAL: _words(
-        r"normal(?:ly)?[- ](?:in )?siz\w+|siz\w+ (?:\w+ ){0,3}?normal|normal (?:\w+ )?(?:volume|length)"
+        r"normal(?:ly)?[- ](?:in )?sized?|sized? (?:\w+ ){0,3}?normal|normal (?:\w+ )?(?:volume|length)"
     ),
     State.PARTIAL: _words(r"partly|partially|cut off|cropped|truncated|incomplete\w*"),
     State.WHOLE: _words(r"wholly|entirely|completely|fully|in full|entire|complete|in its entirety"),
@@ -111,7 +111,8 @@ QUANTITIES = {
 """Which quantity the words ask for; the first that fits."""
 COMPARATIVE = _words(
     r"than|which|or|compare[ds]?|exceeds?|more|less|most|least|"
-    r"(?:larg|bigg|small|long|short|dens|bright|dark|wid|tall|high|low|great|heavi|thick|deep)(?:er|est)"
+    r"(?:bigg|small|long|short|dens|bright|dark|wid|tall|high|low|great|heavi|thick|deep)(?:er|est)|"
+    r"larger|largest"
 )
 """Of several structures, one is asked for rather than all."""
 BETWEEN = _words(r"between|from [\d.]+ \w* ?to")
@@ -155,7 +156,7 @@ ABNORMALITY = _words(
 PRESENCE = _words(
     r"is there|are there|was there|visible|visuali[sz]ed|see|seen|present|presence|shows?|"
     r"shown|depict\w*|contains?|"
-    r"contained|includ\w+|absent|missing|removed|has|have|had|appears? in|identif\w+|"
+    r"contained|included?|includes|including|absent|missing|removed|has|have|had|appears? in|identif\w+|"
     r"detect\w*|find|found|exists?|"
     r"covered|captured|imaged|"
     r"in (?:the|this) (?:scan|image|ct|picture|volume|study|field of view)|lacks?|lacking|"
@@ -165,7 +166,7 @@ CONDITION = _words(r"abnormal|patholog\w*|anything wrong|healthy|unremarkable|no
 NEGATION = _words(r"no|not|absent|missing|removed|lacks?|lacking|without|never")
 PARTNER = _words(r"(?:the |its )?(?:other|contralateral|partner|counterpart)(?: (?:one|side|kidney|lung))?")
 CLOSED = re.compile(
-    r"(?:^|,)\W*(?:is|are|was|were|does|do|did|has|have|had|can|could|would|isn'?t|aren'?t|doesn'?t)\b|"
+    r"(?:^|,)\W*(?:is|are|was|were|does|do|did|has|have|had|can|could|would|isn'?t|aren'?t)\b|"
     r"\byes\b.{0,5}\bno\b|\btrue or false\b",
     re.IGNORECASE,
 )
