@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from lib.predict.ask_place import listed, seen_parts
 from lib.predict.measure import axial_diameters, length_mm
 from lib.predict.parts import LookedAt, Part
+from lib.predict.report import BONES
 from lib.predict.verdict import Verdict, cannot
 from lib.text import Size
 from lib.vocabulary import Quantity, Question, State
@@ -44,7 +45,7 @@ def quantity_of(part: Part, quantity: Quantity, volume: Volume) -> float:
 
 def answer_size(question: Question, scan: LookedAt) -> Verdict:
     """How large or dense a structure is, or whether it is more than a limit."""
-    parts, problem = seen_parts(question, scan)
+    parts, problem = _measurable(question, scan)
     quantity = question.quantity
     if problem is not None or quantity is None:
         return problem or cannot("the question does not say what is to be measured", parts)
@@ -66,7 +67,7 @@ def answer_size(question: Question, scan: LookedAt) -> Verdict:
 
 def answer_comparison(question: Question, scan: LookedAt) -> Verdict:
     """Which of several structures is larger or denser."""
-    parts, problem = seen_parts(question, scan)
+    parts, problem = _measurable(question, scan)
     quantity = question.quantity
     if problem is not None or quantity is None or len(parts) < 2:
         return problem or cannot("it takes two structures to compare", parts)
@@ -108,6 +109,15 @@ def answer_state(question: Question, scan: LookedAt) -> Verdict:
     if question.is_closed:
         return Verdict(all(size is wanted for size in sizes), sentence, confidence, parts)
     return Verdict(listed([_size_words(size) for size in sizes]), sentence, confidence, parts)
+
+
+def _measurable(question: Question, scan: LookedAt) -> tuple[tuple[Part, ...], Verdict | None]:
+    """The structures asked about, and why they cannot be measured, if so."""
+    parts, problem = seen_parts(question, scan)
+    bones = [part.spoken for part in parts if part.name in BONES]
+    if problem is None and bones and question.quantity in (Quantity.VOLUME, Quantity.DENSITY):
+        problem = cannot(f"the mask of the {listed(bones)} misses most of the marrow", parts)
+    return parts, problem
 
 
 def _not_judged(part: Part) -> str:

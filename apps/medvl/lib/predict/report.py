@@ -24,13 +24,25 @@ _REGIONS = {"neck": 30.0, "chest": 400.0, "abdomen": 200.0, "pelvis": 300.0}
 _SPOKEN = {"autochthon": "deep back muscle", "iliopsoas": "iliopsoas muscle", "hip": "hip bone"}
 _BOTH_KIDNEYS = ("right kidney and left kidney", "two kidneys")
 _PLURALS = frozenset({"vertebrae", "ribs", "portal_vein_and_splenic_vein"})
-_HOLLOW = frozenset({"stomach", "duodenum", "small_bowel", "colon", "esophagus", "trachea"})
-"""Filled with gas or food, so that their mean density says nothing."""
-_WITHOUT_VOLUME = frozenset(
-    {"duodenum", "small_bowel", "colon", "esophagus", "trachea", "aorta", "inferior_vena_cava",
-     "portal_vein_and_splenic_vein", "spinal_cord", "vertebrae", "ribs", "iliopsoas_left", "iliopsoas_right",
-     "autochthon_left", "autochthon_right"}
-)  # fmt: skip
+BONES = frozenset({"vertebrae", "ribs", "sacrum", "hip_left", "hip_right"})
+"""Drawn where it is dense, mostly without marrow, so that neither volume nor density is that of the bone."""
+_WITHOUT_DENSITY = BONES | {"stomach", "duodenum", "small_bowel", "colon", "esophagus", "trachea"}
+"""Filled with gas or food, so that their mean says nothing."""
+_WITHOUT_VOLUME = BONES | {
+    "duodenum",
+    "small_bowel",
+    "colon",
+    "esophagus",
+    "trachea",
+    "aorta",
+    "inferior_vena_cava",
+    "portal_vein_and_splenic_vein",
+    "spinal_cord",
+    "iliopsoas_left",
+    "iliopsoas_right",
+    "autochthon_left",
+    "autochthon_right",
+}
 """Tubes and chains that run through the scan: how much of them is in it says nothing."""
 _WORDS = {Size.NORMAL: "of normal size", Size.ENLARGED: "enlarged", Size.SMALL: "small"}
 
@@ -148,7 +160,7 @@ def _numbers(one: Evidence) -> str:
         parts.append(f"height {measured.extent_mm[2]:.0f} mm")
     if one.label not in _WITHOUT_VOLUME:
         parts.append(f"{_volume(measured.volume_ml)}{' of it' if measured.is_partial else ''}")
-    if one.label not in _HOLLOW:
+    if one.label not in _WITHOUT_DENSITY:
         parts.append(f"mean {measured.mean_hu:.0f} HU")
     return ", ".join(parts)
 
