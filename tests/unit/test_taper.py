@@ -176,3 +176,35 @@ def test_the_share_of_the_edge_that_is_seen_is_high_on_a_rod_and_low_in_noise():
     assert clear_share(embedded(rod()), frames) > CLEAR_EDGE
     assert clear_share(embedded(muscle()), frames) < 0.4
     assert clear_share(embedded(muscle()), np.zeros_like(frames)) == 1.0
+
+
+def with_bone() -> tuple[Volume, np.ndarray, np.ndarray]:
+    """A mask of soft tissue that holds a rod of bone by mistake."""
+    i, j, _ = np.indices(SHAPE)
+    bone = np.hypot(i - 36, j - 32) < 4
+    noise = np.random.default_rng(1).normal(50, 5, SHAPE)
+    volume = Volume(np.where(bone, 600, noise).astype(np.int16)[None], AFFINE, Modality.CT)
+    earlier = np.hypot(i - 32, j - 32) < 12
+    earlier[..., :8] = earlier[..., 33:] = False
+    return volume, bone, earlier
+
+
+def test_a_denied_bone_inside_soft_tissue_goes_on_all_slices_and_takes_nothing_else():
+    volume, bone, earlier = with_bone()
+    mask = segment(volume, clicks(NONE, [(36, 32, 15)], earlier=earlier))
+    assert not (mask & bone).any()
+    lost = earlier & ~mask & ~bone
+    assert np.count_nonzero(lost) < 0.5 * np.count_nonzero(bone & earlier)
+
+
+def test_a_denied_voxel_that_looks_like_the_rest_does_not_take_all_of_it_along():
+    volume, _bone, earlier = with_bone()
+    mask = segment(volume, clicks(NONE, [(24, 32, 15)], earlier=earlier))
+    assert np.count_nonzero(mask) > 0.5 * np.count_nonzero(earlier)
+
+
+def test_a_bone_that_the_user_has_clicked_as_wanted_is_not_carved():
+    volume, _bone, earlier = with_bone()
+    mask = segment(volume, clicks([(36, 32, 20)], [(36, 32, 15)], earlier=earlier))
+    assert mask[36, 32, 20]
+    assert not mask[36, 32, 15]

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from lib.model.config import TrainedPrompt
+from lib.predict.carve import carved
 from lib.predict.clicks import component_at, occupied, thinned
 from lib.predict.correct_by_search import corrected_by_search, disc
 from lib.predict.edges import clear_share
@@ -69,9 +70,12 @@ def _corrected_with_object(
 ) -> BinaryMask:
     """The corrected object is followed both ways from the click's slice until nothing changes any more.
 
-    Where its edge is not seen a change is believed only near the click, and a click that denies all of its
-    slice ends the object there.
+    A denied foreign body goes as a whole. Where the object's edge is not seen a change is believed only near
+    the click, and a click that denies all of its slice ends the object there.
     """
+    without = None if click.positive else carved(scan, frames, click)
+    if without is not None and _agrees(plan, without):
+        return without
     is_seen = clear_share(scan, frames) >= SEEN_EDGE
     changed = np.zeros_like(frames)
     change = changed[click.index] = _change_on_slice(scan, plan, frames, click, is_seen=is_seen)
@@ -94,6 +98,11 @@ def _corrected_with_object(
             changed[index] = change_beside = here
             beside = frames[index] ^ here
     return frames ^ component_at(changed, (click.index, click.row, click.col))
+
+
+def _agrees(plan: ObjectPlan, frames: BinaryMask) -> bool:
+    """Whether every positive click is still inside."""
+    return all(frames[click.index, click.row, click.col] for click in plan.clicks if click.positive)
 
 
 def _ends_object(plan: ObjectPlan, frames: BinaryMask, click: FrameClick, change: SliceMask) -> bool:
