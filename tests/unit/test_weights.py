@@ -12,6 +12,7 @@ from lib.errors import ConfigError, WeightsError
 from lib.model.config import load_segmenter_config
 from lib.model.install import fetch_weights, read_tensors
 from lib.model.language_config import load_language_config
+from lib.model.picture_weights import load_picture_config
 from lib.model.region_weights import load_region_config
 from lib.model.sources import file_sha256
 from lib.model.volume_config import load_volume_config
@@ -76,6 +77,7 @@ def test_every_listed_entry_names_a_model_configuration_that_exists(folder):
         WeightsKind.SENTENCES: load_language_config,
         WeightsKind.VOLUME: load_volume_config,
         WeightsKind.REGIONS: load_region_config,
+        WeightsKind.PICTURES: load_picture_config,
     }
     for entry in entries.values():
         assert loaders[entry.format.kind](entry.config)
@@ -84,7 +86,15 @@ def test_every_listed_entry_names_a_model_configuration_that_exists(folder):
 
 def test_the_default_weights_are_pinned_and_those_without_a_known_hash_are_not(folder):
     pinned = {name for name, entry in list_entries(folder).items() if entry.sha256 is not None}
-    assert pinned == {"medvl-lite", "medvl-regions", "lite-medsam", "smollm2-135m", "medvl-sentences", "astra"}
+    assert pinned == {
+        "medvl-lite",
+        "medvl-regions",
+        "medvl-pictures",
+        "lite-medsam",
+        "smollm2-135m",
+        "medvl-sentences",
+        "astra",
+    }
     assert set(setup_names()) <= pinned
 
 
