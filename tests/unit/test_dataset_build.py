@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from lib.cli import dataset
 from lib.errors import CapacityError, ConfigError, InputError, MedVLError
 from lib.formats import write_mask, write_volume
+from lib.geometry import voxel_to_world
 from lib.mask import Mask
 from lib.train.evaluate_report import FIRST_PHANTOM
 from lib.train.reasoning.facts import Density
@@ -227,13 +228,21 @@ def test_the_page_shows_each_picture_and_runs_nothing_that_a_manifest_says(pictu
     assert cells["licence"] == "'=cmd()"
 
 
+def below_and_behind(scan):
+    """An organ that reaches from the marker down and back, in whatever voxel order."""
+    indices = np.indices(scan.volume.shape).reshape(3, -1).T.astype(float)
+    places = voxel_to_world(indices, scan.volume.affine) - scan.marker_centre_mm
+    return ((places[:, 1] < 8) & (places[:, 2] < 10)).reshape(scan.volume.shape)
+
+
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "ASR"])
 def test_facts_of_a_volume_are_the_patients_whatever_the_voxel_order(orientation):
     scan = marker_volume(orientation, oblique_degrees=4.0)
-    subject = Subject("ct", "mass", "tumour", is_normal=False, is_lesion=True)
-    facts = measure_facts(scan.volume, scan.marker_mask, subject, middle_x_mm=scan.marker_centre_mm[0] - 20)
+    organ = below_and_behind(scan)
+    subject = Subject("ct", "mass", "tumour", is_normal=False, is_lesion=True, within="lung", organ=organ)
+    facts = measure_facts(scan.volume, scan.marker_mask, subject, float(scan.marker_centre_mm[0]) - 20)
     assert facts.side is Side.RIGHT
-    assert set(facts.places) == {"upper", "anterior"}
+    assert facts.places == ("upper", "anterior")
     assert (facts.median_hu, facts.density) == (MARKER_HU, Density.DENSE)
     voxel_ml = abs(np.linalg.det(scan.volume.affine[:3, :3])) / 1000
     assert facts.volume_ml == pytest.approx(scan.marker_mask.sum() * voxel_ml)
@@ -244,12 +253,20 @@ def test_a_label_on_the_wrong_side_is_refused_and_a_crop_has_no_sides():
     scan = marker_volume()
     subject = Subject("ct", "kidney", None, is_normal=False, is_lesion=False, side=Side.LEFT)
     with pytest.raises(InputError, match="says left, but its mask lies right"):
-        measure_facts(scan.volume, scan.marker_mask, subject, middle_x_mm=scan.marker_centre_mm[0] - 20)
+        measure_facts(scan.volume, scan.marker_mask, subject, float(scan.marker_centre_mm[0]) - 20)
     full = Volume(np.full((1, 20, 20, 5), BODY_HU, np.int16), np.diag([20.0, 20, 20, 1]), Modality.CT)
     assert patient_middle_mm(full, None) is None
     spine = np.zeros((20, 20, 5), dtype=bool)
     spine[7, 3, 2] = True
     assert patient_middle_mm(full, spine) == pytest.approx(140.0)
+
+
+def test_nothing_is_said_of_places_where_the_patients_position_or_the_organ_is_not_known():
+    scan = marker_volume()
+    organ = below_and_behind(scan)
+    for unknown in ({"is_oriented": False, "organ": organ}, {"organ": None}):
+        subject = Subject("ct", "mass", "tumour", is_normal=False, is_lesion=True, within="lung", **unknown)
+        assert measure_facts(scan.volume, scan.marker_mask, subject, None).places == ()
 
 
 def test_volumes_are_rows_of_each_structure_with_conditions_from_labels(tmp_path):

@@ -82,7 +82,7 @@ def speak(client: MONAILabelClient, scan: Scan, organs: tuple[str, ...], told: T
     Raises:
         CapacityError: an answer without a mask.
     """
-    requests = [
+    requests: list[tuple[str, str, dict[str, Any]]] = [
         (SEMANTIC, ", ".join(organs), {"structures": list(organs)}),
         *((REFERRING, text, {"text": text}) for text in SENTENCES),
         (REPORT, "", {}),

@@ -68,6 +68,7 @@ class Knowledge:
 
     modalities: Mapping[str, ModalityWords]
     modality_of_source: Mapping[str, str]
+    unoriented: tuple[str, ...]
     labels: tuple[LabelMeaning, ...]
     normal: tuple[str, ...]
     unknown: tuple[str, ...]
@@ -94,6 +95,10 @@ class Knowledge:
         return next(
             (name for pattern, name in self.modality_of_source.items() if fnmatchcase(source, pattern)), None
         )
+
+    def is_oriented(self, source: str) -> bool:
+        """Whether a source's files say how the patient lies."""
+        return not any(fnmatchcase(source, pattern) for pattern in self.unoriented)
 
     def meaning(self, label: str, source: str) -> LabelMeaning | None:
         """What a label means by the first pattern that fits it and its source."""
@@ -129,6 +134,7 @@ def _knowledge(content: dict[str, Any]) -> Knowledge:
             for name, entry in content["modalities"].items()
         },
         modality_of_source=dict(content["modality_of_source"]),
+        unoriented=tuple(content["unoriented"]),
         labels=tuple(LabelMeaning(**entry) for entry in content["labels"]),
         normal=_lower(content["normal"]),
         unknown=_lower(content["unknown"]),

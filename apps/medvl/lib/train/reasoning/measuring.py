@@ -54,6 +54,7 @@ class Subject:
         side: that its label, or its organ's, says.
         within: the organ that it lies in.
         organ: that organ's mask.
+        is_oriented: the scan says how the patient lies.
     """
 
     modality: str
@@ -64,6 +65,7 @@ class Subject:
     side: Side | None = None
     within: str | None = None
     organ: BinaryMask | None = None
+    is_oriented: bool = True
 
 
 def measure_facts(
@@ -164,7 +166,8 @@ def _facts(subject: Subject, parts: list[CroppedMask], density: Density) -> Fact
 
 def _places_in_volume(volume: Volume, mask: CroppedMask, subject: Subject) -> tuple[str, ...]:
     """Upper or lower, anterior or posterior, of its organ or else of the scan."""
-    if not subject.is_lesion:
+    is_in_unseen_organ = subject.within is not None and subject.organ is None
+    if not subject.is_lesion or not subject.is_oriented or is_in_unseen_organ:
         return ()
     whole = np.ones(volume.shape, dtype=bool) if subject.organ is None else subject.organ
     if not whole.any():

@@ -33,7 +33,7 @@ class Row:
 
     Attributes:
         id: data folder, case and label value.
-        data: name of the data folder; `dataset.json` says where it is.
+        data: name of the data folder.
         image: path of the image in it.
         mask: path of the mask in it.
         mask_value: the object's value there; None: everything that is bright.

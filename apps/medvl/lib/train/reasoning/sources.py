@@ -132,7 +132,7 @@ def open_image(image: SourceImage, knowledge: Knowledge) -> OpenedImage:
         for value, name in scan.objects.items()
     )
     middle = None
-    if not image.case.is_picture:
+    if not image.case.is_picture and knowledge.is_oriented(image.source):
         middle = patient_middle_mm(scan.volume, np.isin(scan.label_map, spine) if spine else None)
     return OpenedImage(scan.volume, objects, middle)
 
@@ -192,12 +192,21 @@ def _modality(image: SourceImage, scan: LabelledScan, knowledge: Knowledge) -> s
 
 def _subject(image: SourceImage, label: str, modality: str, knowledge: Knowledge) -> Subject:
     condition, is_normal = condition_of(image.condition, knowledge)
-    meaning = knowledge.meaning(label, image.source)
+    meaning, is_oriented = knowledge.meaning(label, image.source), knowledge.is_oriented(image.source)
     if meaning is not None:
         own = condition or meaning.condition
-        return Subject(modality, meaning.target, own, is_normal, is_lesion=True, within=meaning.within)
+        return Subject(
+            modality,
+            meaning.target,
+            own,
+            is_normal,
+            is_lesion=True,
+            within=meaning.within,
+            is_oriented=is_oriented,
+        )
     target, side = target_words(label)
-    return Subject(modality, target, condition, is_normal, is_lesion=_is_lesion(label), side=side)
+    is_lesion = _is_lesion(label)
+    return Subject(modality, target, condition, is_normal, is_lesion, side=side, is_oriented=is_oriented)
 
 
 def target_words(label: str) -> tuple[str, Side | None]:
