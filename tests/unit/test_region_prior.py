@@ -228,3 +228,41 @@ def test_a_structure_that_is_nowhere_has_no_confidence() -> None:
     air = Volume(np.full((1, 20, 20, 20), -1000, dtype=np.int16), np.diag([3.0, 3, 3, 1]), Modality.CT)
     locator = RegionLocator(_Bright(RegionPriorConfig(NAMES, (4, 4, 8, 8, 8), 4)), "0" * 64)
     assert locator.locate(air, ["liver"])["liver"].confidence < 0.01
+
+
+class _Sizes(_Bright):
+    """Remembers what it was shown."""
+
+    shown: tuple[tuple[int, ...], ...] = ()
+
+    def forward(self, scan: torch.Tensor) -> torch.Tensor:
+        self.shown = (*self.shown, tuple(scan.shape[2:]))
+        return super().forward(scan)
+
+
+def test_a_thin_slab_is_shown_in_as_much_air_as_in_training_and_comes_back_where_it_was() -> None:
+    hu = np.full((70, 60, 6), 40, dtype=np.int16)
+    hu[30:40, 20:30, 1:5] = 300
+    slab = replace(body(), voxels=hu[None])
+    network = _Sizes(RegionPriorConfig(NAMES, (4, 4, 8, 8, 8), 4))
+    found = RegionLocator(network, "0" * 64).locate(slab, ["liver"])["liver"]
+    assert all(min(size) >= 48 for size in network.shown)
+    assert found.logits.shape == region_grid(slab.affine, slab.shape, GRID_MM).shape
+    cells = np.argwhere(found.logits > 0)
+    centre = cells.mean(axis=0) @ found.affine[:3, :3].T + found.affine[:3, 3]
+    block = np.array([34.5, 24.5, 2.5]) * slab.spacing_mm + slab.affine[:3, 3]
+    np.testing.assert_allclose(centre[:2], block[:2], atol=2.5)
+
+
+def test_arms_lie_beside_the_body_and_change_no_label() -> None:
+    hu = np.full((60, 40, 40), -1000, dtype=np.float16)
+    hu[15:45, 5:35] = 40
+    labels = np.zeros(hu.shape, dtype=np.uint8)
+    labels[20:30, 10:20, 10:20] = 1
+    case = RegionCase("x", hu, labels, np.array([True, True, True]), is_real=False)
+    config = replace(STILL, size=(64, 30, 24))
+    without = draw_sample(case, NAMES, config, np.random.default_rng(0))
+    with_arms = draw_sample(case, NAMES, replace(config, arms=1.0), np.random.default_rng(0))
+    assert int((with_arms.scan[0, 0] > -0.9).sum()) > int((without.scan[0, 0] > -0.9).sum())
+    assert set(np.unique(with_arms.labels)) <= {-1, 0, 1}
+    assert bool((with_arms.labels == 1).any())

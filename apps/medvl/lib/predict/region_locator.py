@@ -20,7 +20,7 @@ from lib.model.region_prior import (
 from lib.model.region_weights import load_region_prior
 from lib.predict.regions import RegionMap
 from lib.shapes import GridHu, NamedGrids, RegionBatch
-from lib.transforms.region_grid import RegionGrid, hu_on_grid, middle_of_body, region_grid
+from lib.transforms.region_grid import OUTSIDE_HU, RegionGrid, hu_on_grid, middle_of_body, region_grid
 from lib.volume import Volume
 
 _REMEMBERED = 4
@@ -28,6 +28,8 @@ _REMEMBERED = 4
 _PART_CELLS = (104, 104, 96)
 """Larger scans are looked at in overlapping parts of so many cells, so that memory is bounded."""
 _OVERLAP_CELLS = 32
+_LEAST_CELLS = (64, 48, 48)
+"""Smaller scans are set into so much air, as in training: the network's norms are taken over all cells."""
 _BESIDE = len(WINDOWS_HU)
 """The channel that says how far a place is to the right."""
 _SURE_ML = 2.0
@@ -78,7 +80,10 @@ class RegionLocator:
             if key not in self._known:
                 grid = region_grid(volume.affine, volume.shape, GRID_MM)
                 hu = hu_on_grid(volume.voxels, volume.affine, grid)
-                self._known[key] = (self._logits(hu), grid)
+                inside = _within_air(hu.shape)
+                airy = np.full([part.stop + part.start for part in inside], OUTSIDE_HU, dtype=np.float32)
+                airy[inside] = hu
+                self._known[key] = (self._logits(airy)[(slice(None), *inside)], grid)
             self._known.move_to_end(key)
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
@@ -108,6 +113,12 @@ class RegionLocator:
         straight = signed_logits(self._network(_laid_out(scan)))
         mirrored = signed_logits(self._network(_laid_out(_turned_round(scan)))).flip(2)
         return ((straight + mirrored[:, mirrored_numbers(self.names)]) / 2)[0].numpy()
+
+
+def _within_air(shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Where a scan lies in the middle of enough air."""
+    margins = [max(0, math.ceil((least - size) / 2)) for size, least in zip(shape, _LEAST_CELLS, strict=True)]
+    return tuple(slice(margin, margin + size) for size, margin in zip(shape, margins, strict=True))
 
 
 def _laid_out(scan: RegionBatch) -> RegionBatch:
