@@ -10,6 +10,7 @@ from lib.model.checkpoint import read_published
 from lib.model.config import load_segmenter_config
 from lib.model.language_config import load_language_config
 from lib.model.language_load import from_published, load_language
+from lib.model.picture_weights import load_picture_prior, picture_prior_of
 from lib.model.region_weights import load_region_prior, region_prior_of
 from lib.model.sentence_queries import load_sentence_queries
 from lib.model.volume_config import load_volume_config
@@ -32,6 +33,8 @@ def load_once(entry: WeightsEntry, weights_dir: Path) -> None:
         load_volume_encoder(entry.name, weights_dir, torch.device("cpu"))
     elif kind is WeightsKind.REGIONS:
         load_region_prior(entry.name, weights_dir)
+    elif kind is WeightsKind.PICTURES:
+        load_picture_prior(entry.name, weights_dir)
     else:
         load_sam2(entry.name, weights_dir)
 
@@ -53,6 +56,8 @@ def check_file(file: Path, layout: CheckpointFormat, config: str, name: str) -> 
         from_published(published, name)
     elif kind is WeightsKind.REGIONS:
         region_prior_of(config, published.tensors, name)
+    elif kind is WeightsKind.PICTURES:
+        picture_prior_of(config, published.tensors, name)
     elif kind is WeightsKind.VOLUME:
         load_parameters(build_volume_network(load_volume_config(config)), published.tensors, name)
     else:
