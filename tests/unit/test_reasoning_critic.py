@@ -220,6 +220,13 @@ def test_another_disease_may_be_considered_but_not_stated():
     assert kinds(Step.CONSIDERATIONS, "It is a metastasis of something else.", MASS) == {Kind.DIAGNOSIS}
 
 
+def test_considerations_about_something_else_are_found():
+    nonsense = "A polyp is a type of plant that has a lining that is made up of a polyp, which is a plant."
+    assert kinds(Step.CONSIDERATIONS, nonsense, POLYP) == {Kind.STRANGE}
+    fair = "There is a bounded elevation of the mucosa, consistent with a polyp; its kind takes histology."
+    assert kinds(Step.CONSIDERATIONS, fair, POLYP) == set()
+
+
 def test_an_area_in_words_is_a_number_with_its_unit():
     text = "The polyp is in the upper left part and covers 12.3 percent of the picture."
     assert kinds(Step.ANALYSIS, text, POLYP) == set()

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from lib.predict.consistency import Claim, claims_in
-from lib.train.reasoning.compose import NUMBER_WORDS
+from lib.train.reasoning.compose import NUMBER_WORDS, describe
 from lib.train.reasoning.facts import MOST_PARTS, Facts
 from lib.train.reasoning.knowledge import Knowledge
 from lib.train.reasoning.steps import OPENERS, Step
@@ -18,6 +18,7 @@ from lib.train.reasoning.wording import (
     ORGAN,
     TARGET,
     clauses,
+    content_stems,
     densities_said,
     is_hedged,
     is_negated,
@@ -29,6 +30,7 @@ from lib.train.reasoning.wording import (
 )
 
 _LEAST_WORDS, _MOST_WORDS = 3, 90
+_MOST_STRANGE = 0.5
 _SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 _BOTH = re.compile(r"\b(bilateral(?:ly)?|both|either side)\b", re.IGNORECASE)
 _PATIENT_SIDE = re.compile(
@@ -63,6 +65,7 @@ class Kind(StrEnum):
     NEGATION = "negation"
     DIAGNOSIS = "diagnosis"
     UNMEASURED = "unmeasured"
+    STRANGE = "strange"
     OPINION = "opinion"
     """Of a language model that acts as critic."""
 
@@ -121,6 +124,7 @@ class FactsCritic:
             *self._diagnosis(step, said, facts),
             *self._diseases(step, said, facts),
             *self._unmeasured(step, said, facts),
+            *self._strange(step, text, facts),
         )
 
     def _modality(self, step: Step, said: str, facts: Facts) -> list[Problem]:
@@ -169,6 +173,19 @@ class FactsCritic:
         allowed = set(words_said(known, self.knowledge.unmeasured)) if step is Step.CONSIDERATIONS else set()
         words = [word for word in words_said(said, self.knowledge.unmeasured) if word not in allowed]
         return [Problem(Kind.UNMEASURED, f"it says {word}, which was not measured") for word in words]
+
+    def _strange(self, step: Step, text: str, facts: Facts) -> list[Problem]:
+        """Considerations of which most words are about something else, as small models write them."""
+        own = facts.condition or ""
+        known = [*self.knowledge.condition(own).considerations, *self.knowledge.condition(own).words, own]
+        known += [*self.knowledge.considerations, *self.knowledge.considerations_none]
+        known += [*self.knowledge.considerations_normal, *describe(facts, self.knowledge).values()]
+        stems = content_stems(" ".join(known))
+        said = content_stems(text)
+        strange = said - stems
+        if step is not Step.CONSIDERATIONS or len(strange) <= _MOST_STRANGE * len(said):
+            return []
+        return [Problem(Kind.STRANGE, "most of its words are about something else")]
 
 
 def _form_problems(text: str) -> tuple[Problem, ...]:

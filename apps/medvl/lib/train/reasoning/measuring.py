@@ -209,10 +209,11 @@ def _density(volume: Volume, mask: CroppedMask, median: float) -> Density:
 
 
 def _relative_density(volume: Volume, mask: CroppedMask) -> Density:
-    """Against a rim as wide as a third of the object."""
+    """Against a rim half as wide as the object's thickest place; thin vessels have a thin one."""
     gray = volume.voxels.mean(axis=0)
-    flat = gray.shape[2] == 1
-    rim = max(2, round((mask.count ** (1 / 2 if flat else 1 / 3)) / 3))
+    room = [0 if size == 1 else 1 for size in gray.shape]
+    padded = np.pad(mask.voxels, [(side, side) for side in room])
+    rim = max(2, round(float(ndimage.distance_transform_edt(padded).max()) / 2))
     window = tuple(
         slice(max(0, part.start - rim), min(size, part.stop + rim))
         for part, size in zip(mask.window, gray.shape, strict=True)

@@ -52,6 +52,11 @@ _UNITS = (
     (r"\bhounsfield units?\b", "HU"),
 )
 _LEAST_ORGAN_LETTERS = 4
+_STEM_LETTERS = 5
+_FUNCTION_WORDS = re.compile(
+    r"(?:this|that|these|those|which|with|from|have|been|into|than|then|they|them|their|there|what|when|where|"
+    r"while|will|would|could|should|about|also|such|some|more|most|much|very|only|does|each|other)\Z"
+)
 
 
 def masked(text: str, facts: Facts, knowledge: Knowledge) -> str:
@@ -122,6 +127,12 @@ def organs_said(text: str, allowed: Collection[str] = ()) -> list[str]:
     """Organs that are named, but for those that may be."""
     plain = {form for word in allowed for form in _forms(word)}
     return [found.lower() for found in _organs().findall(text) if _plain(found) not in plain]
+
+
+def content_stems(text: str) -> set[str]:
+    """Beginnings of the words that carry a sentence's meaning."""
+    words = re.findall(r"[a-z]{4,}", text.lower())
+    return {word[:_STEM_LETTERS] for word in words if not _FUNCTION_WORDS.match(word)}
 
 
 def _has(text: str, words: str) -> bool:
