@@ -108,7 +108,8 @@ def _best(scan: EmbeddedScan, index: int, prompts: Tensor) -> np.ndarray:
 
 
 def _named(inside: np.ndarray) -> NamedMask:
-    parts = CroppedMask.of(inside).components()
+    whole = CroppedMask.of(inside)
+    parts = whole.components() if whole.count else []
     largest = max((part.count for part in parts), default=0)
     shape = (inside.shape[0], inside.shape[1], inside.shape[2])
     mask = union([part for part in parts if part.count >= _LEAST_SHARE * largest], shape)
