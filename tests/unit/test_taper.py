@@ -210,3 +210,21 @@ def test_a_bone_that_the_user_has_clicked_as_wanted_is_not_carved():
     mask = segment(volume, clicks([(36, 32, 20)], [(36, 32, 15)], earlier=earlier))
     assert mask[36, 32, 20]
     assert not mask[36, 32, 15]
+
+
+class Hesitant(Drifter):
+    """Draws as Drifter does, by logits that are hardly above zero at the mask's edge."""
+
+    def decode(self, embedding: SliceEmbedding, prompt: SlicePrompt) -> SliceOutput:
+        output = super().decode(embedding, prompt)
+        depth = torch.from_numpy(ndimage.distance_transform_edt(output.mask_logits[0, 0].numpy() > 0)).float()
+        return replace(output, mask_logits=torch.where(depth > 0, 0.1 * depth, -8.0)[None, None])
+
+
+def test_the_confidence_is_lower_where_a_small_shift_of_the_logits_changes_the_mask():
+    sure, unsure = (
+        Predictor(kind(), EmbeddingCache(1 << 28)).segment(rod(), {"x": box_and_range(12, 28)}).mask
+        for kind in (Drifter, Hesitant)
+    )
+    assert sure.confidence["x"] == pytest.approx(0.9, abs=0.05)
+    assert unsure.confidence["x"] < 0.8

@@ -18,8 +18,6 @@ from lib.shapes import SliceMask
 
 HALF_SIDES_MM = (6.0, 10.0, 16.0, 25.0, 40.0, 60.0, 90.0)
 """Half the side of the boxes that are tried around a click: from a small nodule to a liver."""
-_STABILITY_SHIFT = 1.0
-"""Logits are raised and lowered by this to see how much of the mask is certain (SAM's stability score)."""
 MOST_CLICKS = 8
 _REFINEMENTS = 2
 """How often the box is drawn again around the mask that it gave."""
@@ -57,12 +55,17 @@ def _drawn_from_clicks(scan: EmbeddedScan, plan: ObjectPlan, click: FrameClick) 
     result = scan.decode(click.index, clicks=on_slice)
     part = component_at(result.mask, position)
     if len(on_slice) > 1 or not part.any():
-        return Candidate(result.mask, result.iou, result.iou) if result.mask.any() else None
+        return _all_of(result)
     again = scan.decode(click.index, box=bounding_box(part), is_tight=True)
     part_again = component_at(again.mask, position)
     if not part_again.any():
-        return Candidate(part, result.iou, result.iou)
-    return Candidate(part_again, again.iou, again.iou)
+        return Candidate(part, result.iou, result.iou * result.stability)
+    return Candidate(part_again, again.iou, again.iou * again.stability)
+
+
+def _all_of(result: SliceResult) -> Candidate | None:
+    mask = result.mask
+    return Candidate(mask, result.iou, result.iou * result.stability) if mask.any() else None
 
 
 def thinned(clicks: Sequence[FrameClick], kept: FrameClick) -> tuple[FrameClick, ...]:
@@ -110,9 +113,7 @@ def _component_at(result: SliceResult, click: FrameClick) -> Candidate | None:
     mask = component_at(result.mask, (click.row, click.col))
     if not mask.any():
         return None
-    certain = np.count_nonzero(result.logits > _STABILITY_SHIFT)
-    possible = np.count_nonzero(result.logits > -_STABILITY_SHIFT)
-    return Candidate(mask, result.iou, result.iou * certain / possible)
+    return Candidate(mask, result.iou, result.iou * result.stability)
 
 
 def component_at(mask: np.ndarray, position: Sequence[int]) -> np.ndarray:

@@ -56,10 +56,19 @@ class Track:
     Attributes:
         masks: slice to mask (H, W).
         ious: slice to predicted overlap with the truth, where the network said.
+        stability: of the prompted slices' masks, the least; 0 to 1.
     """
 
     masks: dict[int, SliceMask] = field(default_factory=dict)
     ious: dict[int, float] = field(default_factory=dict)
+    stability: float = 1.0
+
+    @property
+    def confidence(self) -> float:
+        """Mean predicted overlap times stability, 0 to 1; nan where the network said nothing."""
+        return (
+            float(np.clip(np.mean(list(self.ious.values())), 0, 1) * self.stability) if self.ious else np.nan
+        )
 
     def add(self, index: int, mask: SliceMask, iou: float) -> None:
         """Keep one slice."""

@@ -21,6 +21,9 @@ EmbeddingCache = ByteBoundedCache[SliceEmbedding]
 STORED_DTYPE = torch.float16
 """Embeddings are decoded from half precision always, so that a mask is the same with and without cache."""
 
+STABILITY_SHIFT = 1.0
+"""Logits are raised and lowered by this to see how much of a mask is certain."""
+
 
 class ComputeGate:
     """Lets one network call run at a time: on a few cores, two at once are slower than one after the other.
@@ -58,6 +61,15 @@ class SliceResult:
     def mask(self) -> np.ndarray:
         """The voxels of the object if it is on this slice, shape (H, W)."""
         return self.logits > 0
+
+    @property
+    def stability(self) -> float:
+        """Share of a mask that is left when logits fall by one, of what it is when they rise by one; or 0.
+
+        SAM's stability score (Kirillov et al., ICCV 2023, appendix B).
+        """
+        possible = np.count_nonzero(self.logits > -STABILITY_SHIFT)
+        return float(np.count_nonzero(self.logits > STABILITY_SHIFT) / possible) if possible else 0.0
 
     @property
     def is_absent(self) -> bool:

@@ -114,13 +114,13 @@ class Predictor:
         scan = self._embedded(volume, plan, options)
         if plan.earlier is None:
             track, key_slice = _followed(scan, plan, options.propagation)
-            frames, ious = stacked(track, plan), list(track.ious.values())
+            frames, confidence = stacked(track, plan), track.confidence
         else:
-            frames, ious, key_slice = plan.earlier, [], int(plan.earlier.any(axis=(1, 2)).argmax())
+            frames, confidence, key_slice = plan.earlier, np.nan, int(plan.earlier.any(axis=(1, 2)).argmax())
         for click in plan.clicks:
             frames = correct(scan, plan, frames, click, options.propagation)
-        confidence = float(np.clip(np.mean(ious), 0, 1)) if ious else _agreement(scan, frames)
-        return _Drawn(plan.plane.volume_of(frames), confidence, key_slice)
+        sure = _agreement(scan, frames) if np.isnan(confidence) else confidence
+        return _Drawn(plan.plane.volume_of(frames), sure, key_slice)
 
     def _embedded(self, volume: Volume, plan: ObjectPlan, options: SegmentOptions) -> EmbeddedScan:
         return EmbeddedScan(
@@ -153,7 +153,7 @@ def _agreement(scan: EmbeddedScan, frames: BinaryMask) -> float:
         return 0.0
     result = scan.decode(index, box=bounding_box(mask), is_tight=True)
     overlap = np.count_nonzero(mask & result.mask) / np.count_nonzero(mask | result.mask)
-    return float(np.clip(result.iou, 0, 1) * overlap)
+    return float(np.clip(result.iou, 0, 1) * result.stability * overlap)
 
 
 def _first_slices(scan: EmbeddedScan, plan: ObjectPlan) -> Track:
@@ -163,17 +163,17 @@ def _first_slices(scan: EmbeddedScan, plan: ObjectPlan) -> Track:
         clicks = _clicks_with_box(scan, plan, index, box)
         result = scan.decode(index, box=box, clicks=clicks, is_tight=True)
         track.add(index, within(result.mask, box), result.iou)
+        track.stability = min(track.stability, result.stability)
     if not track.masks:
         click = next((click for click in plan.clicks if click.positive), None)
         if click is None:
             raise PromptError("Text alone is not followed by these weights: give a positive click or a box.")
         candidate = segment_click(scan, plan, click)
-        empty = np.zeros(plan.plane.size, dtype=bool)
-        track.add(
-            click.index,
-            empty if candidate is None else candidate.mask,
-            np.nan if candidate is None else candidate.iou,
-        )
+        if candidate is None:
+            track.add(click.index, np.zeros(plan.plane.size, dtype=bool), np.nan)
+        else:
+            track.add(click.index, candidate.mask, candidate.iou)
+            track.stability = candidate.score / candidate.iou if candidate.iou > 0 else 0.0
     return track
 
 

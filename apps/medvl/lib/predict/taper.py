@@ -166,7 +166,7 @@ def _scaled(mask: SliceMask, centre: np.ndarray, scale: float, moved: np.ndarray
 
 def redrawn(scan: EmbeddedScan, plan: ObjectPlan, track: Track, shape: BinaryMask) -> Track:
     """What the network draws on each slice of a guessed object; slices with a box of the user stay."""
-    drawn = Track()
+    drawn = Track(stability=track.stability)
     for index in (int(index) for index in np.flatnonzero(shape.any(axis=(1, 2)))):
         if index in plan.boxes and index in track.masks:
             drawn.add(index, track.masks[index], track.ious.get(index, np.nan))
