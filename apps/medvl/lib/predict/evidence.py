@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from lib.geometry import voxel_to_world
 from lib.predict.atlas import body_frame
 from lib.predict.cropped import CroppedMask
@@ -24,6 +26,8 @@ SPOKEN_FROM = 0.3
 """Confidence below which nothing is said of an organ, not even hedged."""
 SURE_FROM = 0.5
 """Confidence below which the size of an organ is not judged."""
+LEAST_HEIGHT_MM = 140.0
+"""Of the scan; in a lower one no organ whose size is judged would fit, so none is whole."""
 MOST_LESIONS = 20
 _LEAST_LESION_VOXELS = 4
 _LEAST_SHARE_WITHIN = 0.3
@@ -172,7 +176,9 @@ def organ_evidence(structure: Structure, name: str, one: Seen, volume: Volume, m
     """
     measured = measure(one.mask, volume)
     length = length_mm(one.mask, volume.affine) if name in _KIDNEYS else None
-    can_judge = not measured.is_partial and one.confidence >= SURE_FROM
+    height_mm = float(np.abs(volume.affine[2, :3]) @ np.array(volume.shape))
+    is_room = height_mm >= LEAST_HEIGHT_MM
+    can_judge = is_room and not measured.is_partial and one.confidence >= SURE_FROM
     return Evidence(
         label=name,
         structure=structure,

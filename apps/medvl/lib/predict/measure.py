@@ -27,6 +27,8 @@ CLEAR_OF_MIDDLE_MM = 10.0
 _SUPERIOR = 2
 _LEAST_AT_EDGE = 3
 """Voxels in the scan's outermost layer from which on an object is taken to go on beyond it."""
+_NEAR_EDGE_MM, _BLUNT_SHARE = 7.0, 0.35
+"""Objects end in less than this share of their largest cross-section unless something cuts them."""
 _TOWARDS_END = 1 / 6
 """How far off an organ's centre, in parts of its length, something is in its upper or front part."""
 _PARTS = (("right", "left"), ("anterior", "posterior"), ("upper", "lower"))
@@ -92,7 +94,7 @@ def measure(mask: CroppedMask, volume: Volume) -> Measurement:
         sd_hu=float(values.std()),
         extent_mm=extent_mm(mask, volume.affine),
         centre_ras_mm=_point(voxel_to_world(mask.centre_ijk()[np.newaxis], volume.affine)[0]),
-        is_partial=reaches_edge(mask),
+        is_partial=reaches_edge(mask) or ends_before_edge(mask, volume.spacing_mm),
     )
 
 
@@ -182,6 +184,21 @@ def reaches_edge(mask: CroppedMask) -> bool:
             ends == size and np.count_nonzero(last) >= _LEAST_AT_EDGE
         ):
             return True
+    return False
+
+
+def ends_before_edge(mask: CroppedMask, spacing_mm: Point) -> bool:
+    """Whether an object ends just before a face of the scan, and as bluntly as if it were cut.
+
+    Slices are drawn some millimetres apart, so that a mask may miss the scan's last ones.
+    """
+    for axis, size in enumerate(mask.shape):
+        others = tuple(other for other in range(3) if other != axis)
+        areas = np.count_nonzero(mask.voxels, axis=others)
+        gaps = (mask.corner[axis], size - mask.corner[axis] - len(areas))
+        for gap, area in zip(gaps, (areas[0], areas[-1]), strict=True):
+            if 0 < gap * spacing_mm[axis] <= _NEAR_EDGE_MM and area >= _BLUNT_SHARE * areas.max():
+                return True
     return False
 
 

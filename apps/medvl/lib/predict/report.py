@@ -22,7 +22,7 @@ _CONTRAST_FROM_HU, _NO_CONTRAST_BELOW_HU = 120.0, 70.0
 _REGIONS = {"neck": 30.0, "chest": 400.0, "abdomen": 200.0, "pelvis": 300.0}
 """Millilitres of its structures from which a region counts as scanned; the lungs' bases are no chest."""
 _SPOKEN = {"autochthon": "deep back muscle", "iliopsoas": "iliopsoas muscle", "hip": "hip bone"}
-_BOTH_KIDNEYS = ("right kidney and left kidney", "two kidneys")
+_KIDNEYS = ("right kidney", "left kidney")
 _PLURALS = frozenset({"vertebrae", "ribs", "portal_vein_and_splenic_vein"})
 BONES = frozenset({"vertebrae", "ribs", "sacrum", "hip_left", "hip_right"})
 """Drawn where it is dense, mostly without marrow, so that neither volume nor density is that of the bone."""
@@ -234,7 +234,9 @@ def _impression(evidence: Sequence[Evidence], *, lesions_sought: bool) -> tuple[
     judged = [one for one in evidence if one.size is not None]
     if judged and not any(one.size is not Size.NORMAL for one in judged):
         names = [spoken(one.structure) for one in judged]
-        said.append(f"Normal size of the {_listed(names)}.".replace(*_BOTH_KIDNEYS))
+        if set(_KIDNEYS) <= set(names):
+            names = [*(name for name in names if name not in _KIDNEYS), "kidneys"]
+        said.append(f"Normal size of the {_listed(names)}.")
     if not judged:
         said.append("No organ whose size could be judged is wholly in the scan.")
     if not lesions:
