@@ -197,7 +197,7 @@ class PicturePrior(nn.Module):
         whole = _pooled(tokens.wide, tokens.inside)
         if region is None:
             return self.blind(whole)
-        share = nn.functional.adaptive_avg_pool2d(region, tokens.wide.shape[-2:]) * tokens.inside
+        share = nn.functional.adaptive_avg_pool2d(region, tuple(tokens.wide.shape[-2:])) * tokens.inside
         around = (1 - share) * tokens.inside
         return self.seeing(torch.cat([whole, _mean(tokens.wide, share), _mean(tokens.wide, around)], dim=1))
 

@@ -8,6 +8,8 @@ from lib.errors import InputError
 from lib.predict.scaling import MOST, PLAIN, Scaling
 from lib.request.options import MAX_SECONDS
 
+__all__ = ["PLAIN", "Scaling", "parse_scaling"]
+
 
 def parse_scaling(given: Mapping[str, Any]) -> Scaling:
     """The options `paths`, `perturbations` and `seconds`; absent and empty ones mean the plain reading.

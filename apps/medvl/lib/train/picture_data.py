@@ -141,7 +141,8 @@ def split_held_out(cases: Sequence[PictureCase], share: float) -> tuple[list[Pic
         share: of the patients.
     """
     count = Counter(case.modality for case in cases)
-    learned, held = [], []
+    learned: list[PictureCase] = []
+    held: list[PictureCase] = []
     for case in cases:
         chance = int(_digest(f"{case.modality}/{case.patient}"), 16) / 16**12
         (held if chance < share and count[case.modality] >= _FEW else learned).append(case)
@@ -160,10 +161,11 @@ def view_of(case: PictureCase, number: int) -> Perturbation:
     rng = np.random.default_rng([number, int(_digest(case.case.name), 16) % 2**32])
     sides = rng.uniform(_LEAST_SIDE, 1.0, 2)
     begins = rng.uniform(0, 1 - sides)
+    ends = begins + sides
     red, green, blue = 1 + rng.uniform(-_TINT, _TINT, 3)
     return Perturbation(
         mirrored=bool(rng.random() < _FLIPS),
-        part=(float(begins[0]), float(begins[1]), *(float(end) for end in begins + sides)),
+        part=(float(begins[0]), float(begins[1]), float(ends[0]), float(ends[1])),
         gamma=float(np.exp(rng.uniform(-_GAMMA, _GAMMA))),
         tint=(float(red), float(green), float(blue)),
     )
