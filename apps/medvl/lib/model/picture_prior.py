@@ -197,7 +197,8 @@ class PicturePrior(nn.Module):
         whole = _pooled(tokens.wide, tokens.inside)
         if region is None:
             return self.blind(whole)
-        share = nn.functional.adaptive_avg_pool2d(region, tuple(tokens.wide.shape[-2:])) * tokens.inside
+        height, width = tokens.wide.shape[-2:]
+        share = nn.functional.adaptive_avg_pool2d(region, (height, width)) * tokens.inside
         around = (1 - share) * tokens.inside
         return self.seeing(torch.cat([whole, _mean(tokens.wide, share), _mean(tokens.wide, around)], dim=1))
 
