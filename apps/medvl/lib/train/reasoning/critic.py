@@ -176,10 +176,11 @@ class FactsCritic:
 
     def _strange(self, step: Step, text: str, facts: Facts) -> list[Problem]:
         """Considerations of which most words are about something else, as small models write them."""
-        own = facts.condition or ""
-        known = [*self.knowledge.condition(own).considerations, *self.knowledge.condition(own).words, own]
+        everything = [self.knowledge.condition(facts.condition or ""), *self.knowledge.conditions.values()]
+        known = [said for one in everything for said in (*one.considerations, *one.words)]
         known += [*self.knowledge.considerations, *self.knowledge.considerations_none]
-        known += [*self.knowledge.considerations_normal, *describe(facts, self.knowledge).values()]
+        known += [*self.knowledge.considerations_normal, *self.knowledge.diseases]
+        known += describe(facts, self.knowledge).values()
         stems = content_stems(" ".join(known))
         said = content_stems(text)
         strange = said - stems
