@@ -59,7 +59,7 @@ def _correlation(hu: np.ndarray, axis: int) -> float:
 
 
 def _peakedness(hu: np.ndarray, axis: int) -> float:
-    """Kurtosis of the differences between neighbours along an axis, 3 for a normal distribution; 0 if even."""
+    """Kurtosis of the differences between neighbours along an axis: 3 for normal ones, 0 for none."""
     if hu.shape[axis] < _LEAST_VOXELS:
         return 0.0
     steps = np.diff(hu, axis=axis).ravel()
