@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from lib.train.active import Point
 
 CACHE = Path("training") / "active"
+PHANTOM_VOXELS = 1_000_000
+"""At most, of a procedural scan: no finer than the slice encoder sees."""
 _INCHES = (7.0, 4.5)
 
 
@@ -58,14 +60,15 @@ def active(  # noqa: PLR0913 - each is an option of the command
     digest = serving_sha256(name, folder)
     from lib.predict import load_predictor  # noqa: PLC0415 - PyTorch takes seconds
     from lib.train.active import STRATEGIES, Plan, active_as_json, simulate_active  # noqa: PLC0415
-    from lib.train.active_pool import embedded_pool, phantom_cases  # noqa: PLC0415
+    from lib.train.active_pool import embedded_pool  # noqa: PLC0415
+    from lib.train.phantom_cases import phantom_cases  # noqa: PLC0415
 
     console = Console(stderr=True, soft_wrap=True)
 
     def progress(text: str) -> None:
         console.print(text, markup=False, highlight=False)
 
-    cases += phantom_cases(phantoms, 0, cache / "phantoms", progress)
+    cases += phantom_cases(range(phantoms), cache / "phantoms", progress, PHANTOM_VOXELS)
     segmenter = load_predictor(name, folder, device, 0).segmenter
     scans = embedded_pool(segmenter, cases, cache / "views", slices, progress)
     plan = Plan(tuple(range(seeds)), first, per_round, rounds)

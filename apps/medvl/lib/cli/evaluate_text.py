@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,8 +38,9 @@ _HEADINGS = {
 
 def text(  # noqa: PLR0913 - each is an option of the command
     *,
-    data: Annotated[Path, typer.Option(help="Folder with a manifest.json of labelled cases.")],
+    data: Annotated[Path | None, typer.Option(help="Folder with a manifest.json of labelled cases.")] = None,
     split: Annotated[str, typer.Option(help="Which cases of the manifest.")] = "val",
+    phantoms: Annotated[int, typer.Option(min=0, help="So many procedural patients besides.")] = 0,
     case: Annotated[list[str] | None, typer.Option(help="Only this case; may be repeated.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="Only this structure; may be repeated.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file.")] = None,
@@ -60,8 +62,10 @@ def text(  # noqa: PLR0913 - each is an option of the command
 
     gIoU and cIoU as in GRES (Liu et al., CVPR 2023): an empty union counts 1, and cIoU is cumulated.
     """
-    cases = load_manifest(data)
-    chosen = select_cases(cases, split, case or ())
+    if data is None and not phantoms:
+        raise InputError("There is nothing to segment; give --data, a folder of cases, or --phantoms N.")
+    cases = load_manifest(data) if data is not None else []
+    chosen = select_cases(cases, split, case or ()) if data is not None else []
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise InputError(f"The folder of --json does not exist: {json_file.parent}; create it first.")
     settings = Settings(device=device) if weights is None else Settings(weights=weights, device=device)
@@ -74,13 +78,21 @@ def text(  # noqa: PLR0913 - each is an option of the command
         *(_of_seg_token(model, seg_token, settings) if seg_token else []),
         *(_of_atlas(model, cases) if baselines else []),
     ]
-    rows = _told(evaluate_text(contenders, chosen, label or ()))
+    with TemporaryDirectory(prefix="medvl-phantoms-") as folder:
+        rows = _told(evaluate_text(contenders, [*chosen, *_unseen(phantoms, Path(folder))], label or ()))
     if not rows:
         raise InputError(f"No structure is called {label} in the {len(chosen)} cases of split '{split}'.")
     if json_file is not None:
         json_file.write_text(json.dumps(text_as_json(rows, split, digest), indent=1, allow_nan=False) + "\n")
     _print_scores(rows, split)
     _exit_if_any_failed(rows)
+
+
+def _unseen(count: int, folder: Path) -> list[Case]:
+    from lib.train.phantom_cases import FIRST_UNSEEN, phantom_cases  # noqa: PLC0415 - takes seconds
+
+    console = Console(stderr=True, soft_wrap=True)
+    return phantom_cases(range(FIRST_UNSEEN, FIRST_UNSEEN + count), folder, console.print)
 
 
 def _load(settings: Settings) -> "NamedSegmenter":

@@ -2,29 +2,20 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from lib.errors import InputError
-from lib.formats import write_mask, write_volume
-from lib.mask import Mask
 from lib.model.decoder import PIXELS_PER_CELL
 from lib.model.volume_segmenter import VolumeSegmenter
 from lib.shapes import AnyArray, ScanEmbedding
 from lib.train.dataset import Case, LabelledScan, read_case
 from lib.train.features import Progress, StoredView, View, store_views
-from lib.train.label_names import totalsegmentator_names
 from lib.train.patients import patient_of_name
-from lib.train.phantom import PhantomConfig, load_phantom_config, make_phantom
 from lib.transforms.spatial import slice_plane
 
-PHANTOM = "phantom"
-"""Kind of procedural scans."""
-PHANTOM_VOXELS = 1_000_000
-"""At most, of a procedural scan: no finer than the slice encoder sees."""
 UNKNOWN = -1
 """Class of a cell that nothing is known of: beyond the picture."""
 _SIDES = re.compile(r"_(left|right)\b")
@@ -106,38 +97,6 @@ def embedded_pool(
         classes = {value: class_of(name) for value, name in scan.objects.items()}
         pool.append(PoolScan(case.name, patient_of_name(case.name), classes, stored))
     return pool
-
-
-def phantom_cases(count: int, seed: int, folder: Path, progress: Progress) -> list[Case]:
-    """Procedural scans as cases, written once.
-
-    Args:
-        count: how many.
-        seed: of the first; the others follow.
-        folder: for their files.
-        progress: is told which is made.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    return [_phantom_case(number, folder, progress) for number in range(seed, seed + count)]
-
-
-def _phantom_case(seed: int, folder: Path, progress: Progress) -> Case:
-    name = f"phantom_{seed:04d}"
-    image, label = folder / f"{name}.nii.gz", folder / f"{name}_label.nii.gz"
-    if not label.is_file():  # written last
-        progress(f"making {name}")
-        phantom = make_phantom(seed, _coarse(load_phantom_config()))
-        write_volume(phantom.volume, image)
-        most = int(phantom.label_map.max())
-        if most == 0:
-            raise InputError(f"The phantom of seed {seed} shows none of the structures; leave it out.")
-        every = {str(value): value for value in range(1, most + 1)}
-        write_mask(Mask(phantom.label_map, phantom.volume.affine, every), label)
-    return Case(name, "pool", PHANTOM, image, label, totalsegmentator_names())
-
-
-def _coarse(config: PhantomConfig) -> PhantomConfig:
-    return replace(config, sampling=replace(config.sampling, max_voxels=PHANTOM_VOXELS))
 
 
 def _step(scan: LabelledScan, slices: int) -> int:
