@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import requests
+from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 from requests_toolbelt.multipart.decoder import MultipartDecoder
 
 from lib.formats.dicom_seg_read import open_dicom_seg
@@ -84,3 +85,18 @@ def test_broken_text_gets_a_sentence_and_never_a_500(by_name_server, text, statu
 def test_interactive_takes_text(by_name_server, tmp_path):
     reply = infer(by_name_server, "oblique", "image", "interactive", text="the right kidney")
     assert np.array_equal(mask_of(reply, tmp_path), phantom_of("oblique").marker_mask)
+
+
+def test_a_report_as_fhir_names_the_study_of_the_series(by_name_server, studies):
+    document = infer(by_name_server, "series", "json", "report", fhir=True).json()
+    written = DiagnosticReport.model_validate(document["fhir"])
+    (study,) = {header.StudyInstanceUID for header in read_series(studies / "series").headers}
+    assert written.imagingStudy[0].identifier.value == f"urn:oid:{study}"
+    assert "imagingStudy" not in infer(by_name_server, "marker", "json", "report", fhir=True).json()["fhir"]
+    assert "fhir" not in infer(by_name_server, "marker", "json", "report").json()
+
+
+def test_a_client_cannot_say_which_study_an_image_is_of(by_name_server):
+    reply = infer(by_name_server, "marker", "json", "report", fhir=True, study_uid="1.2.3")
+    assert reply.status_code == 400
+    assert "study_uid" in reply.json()["detail"]

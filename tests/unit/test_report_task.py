@@ -5,6 +5,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
 from lib.configs.report import REPORT, report_tasks
 from lib.formats import write_volume
@@ -30,7 +31,7 @@ def ask(tmp_path, by_name):
     write_picture(tmp_path / "picture.png")
     card = ModelCard("scripted", "cd" * 32)
     images = ImageReader(lambda: [tmp_path], 2**28)
-    task = report_tasks(lambda: by_name, NAMES, images, lambda: card)[REPORT]
+    task = report_tasks(lambda: by_name, NAMES, images, lambda: card, "0.1.0")[REPORT]
     files = []
 
     def run(image, **options):
@@ -80,3 +81,13 @@ def test_options_that_viewers_add_do_no_harm(ask):
     )
     assert path.suffix == ".nrrd"
     assert document["task"] == "report"
+
+
+def test_fhir_is_added_where_it_is_asked_for(ask):
+    _, plain = ask("ct.nii.gz")
+    assert "fhir" not in plain
+    _, document = ask("ct.nii.gz", fhir=True, study_uid="1.2.3")
+    read = DiagnosticReport.model_validate(document["fhir"])
+    assert read.imagingStudy[0].identifier.value == "urn:oid:1.2.3"
+    assert [one["reference"] for one in document["fhir"]["result"]] == ["#finding-1"]
+    assert document["text"] == plain["text"]

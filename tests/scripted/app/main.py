@@ -7,9 +7,11 @@ from monailabel.interfaces.app import MONAILabelApp
 
 from lib.configs import INTERACTIVE, interactive_task, label_names
 from lib.configs.annotation import begin_scoring, build_annotation
+from lib.configs.diagnosis import DIAGNOSIS
 from lib.configs.report import report_tasks
 from lib.configs.text import by_name_tasks
 from lib.configs.vqa import vqa_tasks
+from lib.infers.diagnosis import DiagnosisTask
 from lib.infers.images import ImageReader
 from lib.response import ModelCard
 from lib.server.batch_task import StudiesBatch, weights_of
@@ -17,13 +19,14 @@ from lib.server.places import image_folders, open_sessions, open_studies, state_
 from lib.server.scan_source import DatastoreScans
 from lib.settings import parse_settings
 from scripted.judge import ScriptedJudge
+from scripted.pictures import ScriptedReader
 from scripted.predictor import ScriptedPredictor
 from scripted.regions import BrightByName
 
 SECONDS_VARIABLE = "SCRIPTED_SECONDS"
 JUDGE_SECONDS_VARIABLE = "SCRIPTED_JUDGE_SECONDS"
 BY_NAME_VARIABLE = "SCRIPTED_BY_NAME"
-"""Set: the models semantic, referring, report and vqa are there, as where their weights are."""
+"""Set: the models semantic, referring, report, vqa and diagnosis are there, as where their weights are."""
 
 
 class ScriptedApp(MONAILabelApp):
@@ -42,7 +45,11 @@ class ScriptedApp(MONAILabelApp):
             return {INTERACTIVE: interactive_task(self._settings, images, lambda: predictor, card)}
         task = interactive_task(self._settings, images, lambda: predictor, card, by_name=BrightByName)
         parts = (BrightByName, BrightByName.names, images, lambda: card)
-        return {INTERACTIVE: task} | by_name_tasks(*parts) | report_tasks(*parts) | vqa_tasks(*parts)
+        pictures = DiagnosisTask(
+            DIAGNOSIS, ScriptedReader, BrightByName, images, lambda: card, ("lungs", "polyp")
+        )
+        asked = by_name_tasks(*parts) | {DIAGNOSIS: pictures}
+        return {INTERACTIVE: task} | asked | report_tasks(*parts, "0.1.0") | vqa_tasks(*parts)
 
     @cached_property
     def annotation(self):

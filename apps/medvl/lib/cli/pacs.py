@@ -25,7 +25,7 @@ from rich.console import Console
 
 from lib.cli.sample_data import CACHE
 from lib.errors import CapacityError, ConfigError, MedVLError
-from lib.formats.dicom_seg import derived_uid
+from lib.formats.dicom_identity import derived_identity, own_identity
 
 HOST = "127.0.0.1"
 PORT = 8042
@@ -133,27 +133,22 @@ def upload_series(address: str, folder: Path) -> int:
         CapacityError: Orthanc refuses one.
     """
     paths = sorted(path for path in folder.iterdir() if path.is_file())
-    for path in paths:
+    own = [own_identity(pydicom.dcmread(path, stop_before_pixels=True)) for path in paths]
+    shared = derived_identity(one["SOPInstanceUID"] for one in own) if own else {}
+    for path, one in zip(paths, own, strict=True):
         reply = requests.post(
-            f"{address}/instances", data=_with_identity(path, folder.name), timeout=_START_TIMEOUT_S
+            f"{address}/instances", data=_with_identity(path, {**one, **shared}), timeout=_START_TIMEOUT_S
         )
         if not reply.ok:
             raise CapacityError(f"Orthanc does not take {path.name}: status {reply.status_code}.")
     return len(paths)
 
 
-def _with_identity(path: Path, series: str) -> bytes:
-    """A file with the identifiers that a PACS needs, where an anonymizer has emptied them.
-
-    The identity of the instance is in the file's preamble still; those of the study and series are made from
-    the folder's name, the same each time.
-    """
+def _with_identity(path: Path, identity: dict[str, str]) -> bytes:
+    """A file with the identifiers that a PACS needs, where an anonymizer has emptied them."""
     dataset = pydicom.dcmread(path)
     derived: dict[str, Any] = {
-        "SOPClassUID": dataset.file_meta.MediaStorageSOPClassUID,
-        "SOPInstanceUID": dataset.file_meta.MediaStorageSOPInstanceUID,
-        "StudyInstanceUID": derived_uid("study", series),
-        "SeriesInstanceUID": derived_uid("series", series),
+        **identity,
         "PatientID": "SAMPLE",
         "PatientName": "SAMPLE^CT",
         "StudyID": "1",

@@ -6,24 +6,36 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lib.configs import APP_VERSION
-from lib.errors import VolumeError
+from lib.errors import InputError, VolumeError
 from lib.formats import read_mask, write_mask
+from lib.formats.dicom_identity import with_identity
 from lib.formats.dicom_seg import Algorithm, Drawn, SegHeader, write_dicom_seg
 from lib.formats.dicom_seg_codes import StructureCode, load_structure_codes, structure_key
-from lib.formats.dicom_series import read_series
+from lib.formats.dicom_series import DicomSeries, read_series
 from lib.formats.dicom_sr import write_dicom_sr
 from lib.mask import Mask
 from lib.response import ModelCard
 from lib.text import Report
 
 
-def write_report_dicom(report: Report, mask: Mask, series_folder: Path, path: Path, model: ModelCard) -> Path:
+def series_to_report_on(image: Path) -> tuple[DicomSeries, tuple[str, ...]]:
+    """The DICOM series in a folder, and which of its identifiers are missing and were made up.
+
+    Raises:
+        VolumeError: it is none, or its slices cannot be referred to.
+    """
+    if not image.is_dir():
+        raise VolumeError("--sr needs a DICOM series; give the folder of its slices as the image.")
+    return with_identity(read_series(image))
+
+
+def write_report_dicom(report: Report, mask: Mask, series: DicomSeries, path: Path, model: ModelCard) -> Path:
     """Write the structured report, and the SEG beside it as NAME-seg.dcm.
 
     Args:
         report: with findings.
         mask: that they rest on, on the scan's grid.
-        series_folder: the DICOM series.
+        series: that the scan was read from.
         path: of the structured report.
         model: which weights drew it.
 
@@ -32,11 +44,10 @@ def write_report_dicom(report: Report, mask: Mask, series_folder: Path, path: Pa
 
     Raises:
         InputError: the report has no finding with a mask.
-        VolumeError: the scan is no DICOM series, or lacks what a SEG must state.
+        VolumeError: the series lacks what a SEG must state.
     """
-    if not series_folder.is_dir():
-        raise VolumeError("--sr needs a DICOM series; give the folder of its slices as the image.")
-    series = read_series(series_folder)
+    if not report.findings:
+        raise InputError("A structured report needs a finding with a mask, and this report has none.")
     with tempfile.TemporaryDirectory(prefix="medvl-report-") as folder:
         exact = Path(folder) / "mask.nrrd"
         write_mask(mask, exact)

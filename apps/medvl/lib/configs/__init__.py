@@ -63,7 +63,7 @@ def build_tasks(settings: Settings, image_roots: Callable[[], Iterable[Path]]) -
     tasks: dict[str, MedVLTask] = {INTERACTIVE: interactive}
     if locator is not None and by_name is not None:
         tasks |= by_name_tasks(by_name, served_names(locator), images, current, reader)
-        tasks |= report_tasks(by_name, served_names(locator), images, current)
+        tasks |= report_tasks(by_name, served_names(locator), images, current, APP_VERSION)
         tasks |= vqa_tasks(by_name, served_names(locator), images, current)
     return tasks | diagnosis_tasks(settings, predictor, by_name, images, current)
 

@@ -16,6 +16,7 @@ def report_tasks(
     names: tuple[str, ...],
     images: ImageReader,
     model: Callable[[], ModelCard],
+    version: str,
 ) -> dict[str, MedVLTask]:
     """The model report.
 
@@ -24,5 +25,6 @@ def report_tasks(
         names: that it knows, known before it is loaded.
         images: reads scans.
         model: what clients are told about the weights that serve now.
+        version: of the program.
     """
-    return {REPORT: ReportTask(REPORT, by_name, images, model, names)}
+    return {REPORT: ReportTask(REPORT, by_name, images, model, names, version)}

@@ -7,13 +7,17 @@ from typing import Any
 
 from monailabel.interfaces.tasks.infer_v2 import InferType
 
+from lib.formats.dicom_seg import Algorithm
+from lib.formats.dicom_seg_codes import load_structure_codes
+from lib.formats.fhir import diagnostic_report
 from lib.infers.base import REQUEST_ID, MedVLTask
 from lib.infers.images import ImageReader, with_uploaded_label
 from lib.predict.named import SegmentsByName
 from lib.predict.quick import for_words
 from lib.predict.report_scan import evidence_mask, report_scan
-from lib.request import parse_request
-from lib.response import ModelCard, describe_mask, result_suffix, write_result
+from lib.request import SegmentRequest, parse_request
+from lib.response import NOTICE, ModelCard, describe_mask, result_suffix, write_result
+from lib.text import Report
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +36,7 @@ class ReportTask(MedVLTask):
         images: reads scans.
         model: what clients are told about the weights that serve now.
         names: structures that the weights know, the labels of /info/.
+        version: of the program, for reports as FHIR.
     """
 
     def __init__(
@@ -41,18 +46,20 @@ class ReportTask(MedVLTask):
         images: ImageReader,
         model: Callable[[], ModelCard],
         names: tuple[str, ...],
+        version: str,
     ) -> None:
         super().__init__(
             type=InferType.OTHERS,
             labels={label: value for value, label in enumerate(names, start=1)},
             dimension=3,
             description=REPORT_DESCRIPTION,
-            config={},
+            config={"fhir": False},
         )
         self._name = name
         self._by_name = by_name
         self._images = images
         self._model = model
+        self._version = version
 
     def is_valid(self) -> bool:
         """Always: the task is made only when its weights have been verified."""
@@ -83,4 +90,13 @@ class ReportTask(MedVLTask):
             "write": time.perf_counter() - reported_s,
         }
         logger.info("request %s: %d findings, %s", REQUEST_ID.get(), len(scan.report.findings), seconds)
-        return str(path), describe_mask(self._name, mask, self._model(), seconds, {}) | scan.report.as_json()
+        document = describe_mask(self._name, mask, self._model(), seconds, {}) | scan.report.as_json()
+        return str(path), document | self._as_fhir(scan.report, wanted)
+
+    def _as_fhir(self, report: Report, wanted: SegmentRequest) -> dict[str, Any]:
+        """What is added to the document where FHIR is asked for."""
+        if not wanted.fhir:
+            return {}
+        model = self._model()
+        drawn_by = Algorithm(model.name, self._version, model.weights_sha256)
+        return {"fhir": diagnostic_report(report, load_structure_codes(), NOTICE, drawn_by, wanted.study_uid)}

@@ -88,6 +88,8 @@ class SegmentRequest:
         objects: name to prompts, in the order of the values of the mask.
         text: a sentence or a name; may be empty.
         question: about the scan; may be empty.
+        fhir: a report is wanted as FHIR, too.
+        study_uid: StudyInstanceUID of the scan, where the server knows it.
         scaling: how often a picture is read for a diagnosis.
         structures: names of what to segment; empty: all.
         keeps_ids: values of the mask are those of the model's labels, as OHIF reads them.
@@ -108,6 +110,8 @@ class SegmentRequest:
     objects: dict[str, ObjectRequest]
     text: str = ""
     question: str = ""
+    fhir: bool = False
+    study_uid: str | None = None
     scaling: Scaling = PLAIN
     structures: tuple[str, ...] = ()
     keeps_ids: bool = False
@@ -163,6 +167,8 @@ def parse_request(fields: Mapping[str, Any]) -> SegmentRequest:
         objects=_objects(given),
         text=_text(given, "text", MAX_TEXT_CHARACTERS),
         question=_text(given, "question", MAX_QUESTION_CHARACTERS),
+        fhir=_flag(given, "fhir"),
+        study_uid=_text(given, "study_uid", MAX_NAME_CHARACTERS) or None,
         scaling=parse_scaling(given),
         structures=_structures(given.get("structures", [])),
         keeps_ids="restore_label_idx" in given,

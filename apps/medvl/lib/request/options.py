@@ -15,6 +15,7 @@ OPTIONS: Mapping[str, str] = {
     "label_info": "Slicer's scribbles: [{name, id}], what the values of the uploaded label map mean",
     "text": "own: a sentence or a name",
     "question": "own: a question about the scan, in English",
+    "fhir": "own: of report, the report as a FHIR R4 DiagnosticReport too, true or false",
     "paths": "own: of diagnosis, how many paths of reasoning, 1 to 4",
     "perturbations": "own: of diagnosis, from how many looks at the picture, 1 to 4",
     "seconds": "own: of diagnosis, no further reading is begun after so long",
@@ -47,7 +48,7 @@ OPTIONS: Mapping[str, str] = {
 }
 """Every option, who sends it, and what it is."""
 
-SERVER_KEYS = frozenset({"model", "image", "description", "session", "scribbles"})
+SERVER_KEYS = frozenset({"model", "image", "description", "session", "scribbles", "study_uid"})
 """Set by the server from the address and the uploads; a client's params must not hold them."""
 
 RESULT_SUFFIXES = (".nrrd", ".seg.nrrd", ".nii", ".nii.gz", ".png")

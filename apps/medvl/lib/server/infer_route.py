@@ -25,6 +25,7 @@ from requests_toolbelt import MultipartEncoder
 
 from lib.errors import CapacityError, GoneError, NotFoundError, RequestError
 from lib.formats import is_dicom_folder
+from lib.formats.dicom_identity import study_uid_of
 from lib.infers.prompts import BARE_SUFFIX
 from lib.request import parse_params
 from lib.server.access import identity_of
@@ -118,7 +119,8 @@ def run_inference(app: MONAILabelApp, call: InferCall) -> InferResult:
     tag = _tag_to_keep(call)
     with ExitStack() as uploads:
         request = dict(call.params) | {"model": call.model, **_image_fields(app, call, uploads)}
-        series = _series_folder(app, call) if call.output is ResultType.dicom_seg else None
+        request |= _study_field(app, call)
+        series = _needed_series(app, call) if call.output is ResultType.dicom_seg else None
         if series is not None:
             request |= EXACT_FORMAT
         if call.label is not None:
@@ -175,12 +177,29 @@ def _image_fields(app: MONAILabelApp, call: InferCall, uploads: ExitStack) -> di
     return {"image": _stored_image(app.datastore(), checked_name(call.image, "image id"))}
 
 
-def _series_folder(app: MONAILabelApp, call: InferCall) -> Path:
+def _study_field(app: MONAILabelApp, call: InferCall) -> dict[str, str]:
+    """Which study the image is of, for reports as FHIR; empty where it is no DICOM series."""
+    series = _series_folder(app, call) if "fhir" in call.params else None
+    uid = study_uid_of(series) if series is not None else None
+    return {"study_uid": uid} if uid else {}
+
+
+def _needed_series(app: MONAILabelApp, call: InferCall) -> Path:
     """The DICOM series that a call is about, for a SEG of its slices.
 
     Raises:
         RequestError: its image is no DICOM series.
     """
+    folder = _series_folder(app, call)
+    if folder is None:
+        raise RequestError(
+            "output dicom_seg needs a DICOM series, and this image is none; ask for image, json or all."
+        )
+    return folder
+
+
+def _series_folder(app: MONAILabelApp, call: InferCall) -> Path | None:
+    """The folder of the DICOM series that a call is about; None if its image is none."""
     datastore = app.datastore()
     folder: Path | None = None
     if call.session_id:
@@ -188,11 +207,7 @@ def _series_folder(app: MONAILabelApp, call: InferCall) -> Path:
         folder = Path(session.image) if session is not None else None
     elif call.file is None and isinstance(datastore, StudiesDatastore):
         folder = datastore.series_folder(call.image)
-    if folder is None or not is_dicom_folder(folder):
-        raise RequestError(
-            "output dicom_seg needs a DICOM series, and this image is none; ask for image, json or all."
-        )
-    return folder
+    return folder if folder is not None and is_dicom_folder(folder) else None
 
 
 def _stored_image(datastore: Datastore, image_id: str) -> str:
