@@ -12,17 +12,20 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from lib.cli import demo
-from lib.cli.demo_text import SENTENCES
+from lib.cli.demo_text import QUESTIONS, SENTENCES
+from lib.cli.overlay import RESULT_RGB
 from lib.cli.sample_data import SampleData
 from lib.errors import CapacityError
 from lib.formats import read_mask, read_volume, write_mask, write_volume
 from lib.mask import Mask
 from lib.volume import Modality, Volume
+from scripted.studies import write_picture
 
 SHAPE = (30, 24, 16)
 AFFINE = np.array([[-2.0, 0, 0, 30.0], [0, 2.5, 0, -12.0], [0, 0, 4.0, 7.0], [0, 0, 0, 1.0]])
 SPLEEN, LIVER = 1, 5
 NAMES = {"liver": LIVER, "spleen": SPLEEN}
+DIAGNOSIS = "An endoscopy image.\nA polyp.\nA few things.\nNo diagnosis can be given."
 REPORT = "CT of the abdomen.\nFindings:\nThe liver is of normal size (1500 ml)."
 
 
@@ -55,12 +58,34 @@ def phantom(monkeypatch, tmp_path):
 
     @contextmanager
     def no_server(studies, log):
-        assert [path.name for path in studies.iterdir()] == ["example.nii.gz"]
+        assert (studies / "example.nii.gz").is_file()
         log.write_text("")
         yield "http://127.0.0.1:1"
 
     monkeypatch.setattr(demo, "running_server", no_server)
     return label_map
+
+
+def on_picture(path, image_id):
+    """What is answered to a picture, with a mask of its bright part."""
+    assert image_id == "polyp"
+    mask = np.zeros((40, 60), dtype=np.uint8)
+    mask[5:15, 10:30] = 1
+    Image.fromarray(mask).save(path)
+    said = {"modality": "endoscopy", "diagnosis": None, "assessable": True}
+    return str(path), {"text": DIAGNOSIS, "label_names": {"polyp": 1}} | said
+
+
+def inside_of(params, label_map):
+    """Where a box reaches, or what lies under clicks: a part of the organ under the first, then all of it."""
+    if "box" in params:
+        low, high = params["box"]
+        inside = np.zeros(SHAPE, dtype=bool)
+        inside[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))] = True
+    else:
+        inside = label_map == label_map[tuple(params["foreground"][0])]
+        inside[:20] &= len(params["foreground"]) > 1
+    return inside
 
 
 def answer_with(monkeypatch, label_map, *, shift: int = 0, failure: Exception | None = None):
@@ -71,18 +96,14 @@ def answer_with(monkeypatch, label_map, *, shift: int = 0, failure: Exception | 
             super().__init__(address, tmpdir)
 
         def infer(self, model, image_id, params):
+            if model == "diagnosis":
+                return on_picture(demo.Path(self._tmpdir) / "mask.png", image_id)
             assert image_id == "example"
             if failure is not None:
                 raise failure
             if model != "interactive":
                 return self.in_words(model, params)
-            if "box" in params:
-                low, high = params["box"]
-                inside = np.zeros(SHAPE, dtype=bool)
-                inside[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))] = True
-            else:  # a part of the organ under the first click, all of it after the second
-                inside = label_map == label_map[tuple(params["foreground"][0])]
-                inside[:20] &= len(params["foreground"]) > 1
+            inside = inside_of(params, label_map)
             drawn = np.roll((label_map > 0) & inside, shift, axis=0)
             path = demo.Path(self._tmpdir) / "answer.nrrd"
             write_mask(Mask(drawn.astype(np.uint8), AFFINE, {params["label"]: 1}), path)
@@ -136,16 +157,48 @@ def test_the_demo_asks_by_name_and_in_sentences_and_reports(app, phantom, monkey
     result = CliRunner().invoke(app, ["--output", str(output)])
     assert result.exit_code == 0, result.output
     spoken = json.loads((output / "results.json").read_text())["spoken"]
-    assert [one["model"] for one in spoken] == ["semantic", "referring", "referring", "referring", "report"]
-    assert [one["asked"] for one in spoken] == ["liver, spleen", *SENTENCES, ""]
+    models = ["semantic", *["referring"] * len(SENTENCES), "report", *["vqa"] * len(QUESTIONS)]
+    assert [one["model"] for one in spoken] == models
+    assert [one["asked"] for one in spoken] == ["liver, spleen", *SENTENCES, "", *QUESTIONS]
     assert spoken[0]["dice"] == {"liver": 1.0, "spleen": 1.0}
     assert spoken[2]["dice"] == {"liver": 1.0, "spleen": 1.0}
     assert spoken[3]["dice"] == {}  # neither is in this scan
     assert (output / "report.txt").read_text() == REPORT + "\n"
+    questions = (output / "ask.txt").read_text().split("\n\n")
+    assert [text.splitlines()[0] for text in questions] == list(QUESTIONS)
+    assert QUESTIONS[0] in result.output
     assert "normal size (1500 ml)" in result.output
     drawn = {path.name for path in output.glob("*.png")}
-    assert {"by-name.png", "sentence-2.png"} <= drawn
+    assert {"by-name.png", "sentence-2.png", "question-1.png"} <= drawn
     assert "sentence-3.png" not in drawn  # nothing to compare with
+
+
+def test_pictures_are_diagnosed_and_drawn(app, phantom, monkeypatch, tmp_path):
+    answer_with(monkeypatch, phantom)
+    output, picture = tmp_path / "out", tmp_path / "polyp.PNG"
+    write_picture(tmp_path / "picture.png")
+    (tmp_path / "picture.png").rename(picture)
+    result = CliRunner().invoke(app, ["--output", str(output), "--picture", str(picture)])
+    assert result.exit_code == 0, result.output
+    (diagnosed,) = json.loads((output / "results.json").read_text())["diagnosed"]
+    assert (diagnosed["picture"], diagnosed["modality"], diagnosed["diagnosis"]) == (
+        "polyp",
+        "endoscopy",
+        None,
+    )
+    assert (output / "diagnosis-polyp.txt").read_text() == DIAGNOSIS + "\n"
+    assert "No diagnosis can be given." in result.output
+    with Image.open(output / "diagnosis-polyp.png") as drawn:
+        assert drawn.width > 2 * 60
+        colours = {colour for _, colour in drawn.getcolors(maxcolors=2**16)}
+    assert RESULT_RGB in colours
+
+
+def test_what_is_no_picture_is_refused_before_anything_is_served(app, phantom, monkeypatch, tmp_path):
+    answer_with(monkeypatch, phantom)
+    result = CliRunner().invoke(app, ["--output", str(tmp_path), "--picture", str(tmp_path / "none.png")])
+    assert result.exit_code == 1
+    assert "none.png is no PNG or JPEG file" in result.stderr
 
 
 def test_a_mask_in_the_wrong_place_ends_the_demo_with_an_error(app, phantom, monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""The main job once, for real: a CT from a package registry, served over HTTP; boxes, clicks and words.
+"""The main job once, for real: a CT from a package registry, served; boxes, clicks, words, and pictures.
 
 `python -m lib.cli.demo --output demo-output` prints a table and writes a picture and a mask per organ. The
 boxes are the tight boxes of another model's ("silver") labels, and Dice is the overlap with those labels. The
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,7 @@ from rich.progress import (
 from rich.table import Table
 
 from lib.cli.demo_clicks import ClickStep, click_through, clicked
+from lib.cli.demo_pictures import Diagnosed, diagnose_pictures, put_pictures, write_diagnosed
 from lib.cli.demo_text import Scan, Spoken, speak, write_spoken
 from lib.cli.overlay import Overlay, save_overlay
 from lib.cli.sample_data import CACHE, SampleData, fetch_sample_data, load_sample_data
@@ -99,17 +101,24 @@ class DemoResult:
         boxes: one organ from one box each.
         clicks: the steps of one organ from clicks.
         clicked_organ: its name.
-        spoken: answers to names and sentences, and the report.
+        spoken: answers to names, sentences and questions, and the report.
+        diagnosed: what was said of each picture.
     """
 
     boxes: list[Outcome]
     clicks: list[ClickStep]
     clicked_organ: str
     spoken: list[Spoken]
+    diagnosed: list[Diagnosed]
 
 
-def run_demo(output: Path, console: Console) -> DemoResult:
+def run_demo(output: Path, pictures: list[Path], console: Console) -> DemoResult:
     """Fetch, serve, segment, and write pictures and masks into `output`.
+
+    Args:
+        output: a folder, made if it is missing.
+        pictures: to be diagnosed beside the samples.
+        console: is told what happens.
 
     Raises:
         MedVLError: no sample data, a server that does not start, or an answer that is not on the scan's grid.
@@ -119,11 +128,12 @@ def run_demo(output: Path, console: Console) -> DemoResult:
     data = load_sample_data()
     fetch_sample_data(data, progress=console.print)
     volume = read_volume(CACHE / data.image)
-    targets = _targets(data, volume)
+    targets, shown = _targets(data, volume), _pictures(data, pictures)
     with tempfile.TemporaryDirectory(prefix="medvl-demo-") as folder:
         studies = Path(folder) / "studies"
         studies.mkdir()
         shutil.copy(CACHE / data.image, studies)
+        put_pictures(shown, studies)
         console.print("Starting the server. The first request on a slice encodes it, later ones do not.")
         with running_server(studies, output / "server.log") as address:
             client = MONAILabelClient(address, tmpdir=folder)
@@ -131,12 +141,21 @@ def run_demo(output: Path, console: Console) -> DemoResult:
             clicked_target = next((one for one in targets if one.organ == CLICKED_ORGAN), targets[0])
             steps = _click_all(client, clicked_target, volume, console)
             scan = Scan(clicked_target.image_id, volume, _silver(data, volume))
-            spoken = speak(client, scan, data.organs, lambda text: console.print(text, markup=False))
+            told = partial(console.print, markup=False, highlight=False)
+            spoken = speak(client, scan, data.organs, told)
+            diagnosed = diagnose_pictures(client, shown, told)
     for outcome in outcomes:
         _write(outcome, volume, output)
     _write_clicks(steps, clicked_target, volume, output)
     write_spoken(spoken, scan, output)
-    return DemoResult(outcomes, steps, clicked_target.organ, spoken)
+    write_diagnosed(diagnosed, output)
+    return DemoResult(outcomes, steps, clicked_target.organ, spoken, diagnosed)
+
+
+def _pictures(data: SampleData, others: list[Path]) -> dict[str, Path]:
+    """Those to be diagnosed: a sample by its modality, another by its own name."""
+    samples = {picture.name: CACHE / picture.file.to for picture in data.pictures}
+    return samples | {path.stem: path for path in others}
 
 
 def _click_all(client: MONAILabelClient, target: Target, volume: Volume, console: Console) -> list[ClickStep]:
@@ -255,12 +274,15 @@ def _print_table(rows: list[dict[str, Any]], console: Console) -> None:
 
 def main(
     output: Annotated[Path, typer.Option(help="Where pictures and masks go.")] = Path("demo-output"),
+    picture: Annotated[
+        list[Path] | None, typer.Option(help="A PNG or JPEG to diagnose, too; may be repeated.")
+    ] = None,
 ) -> None:
-    """Segment organs of a real CT through the real server, from boxes, clicks and words, and report on it."""
+    """Segment organs of a real CT through the real server, from boxes, clicks and words; report, diagnose."""
     console, errors = Console(), Console(stderr=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
     try:
-        done = run_demo(output, console)
+        done = run_demo(output, picture or [], console)
     except (MedVLError, MONAILabelClientException, OSError) as error:
         errors.print(f"The demo failed: {getattr(error, 'msg', None) or error}", markup=False)
         raise typer.Exit(1) from error
@@ -274,6 +296,7 @@ def main(
         "rows": rows,
         "clicks": _click_rows(done),
         "spoken": [one.plain() for one in done.spoken],
+        "diagnosed": [one.plain() for one in done.diagnosed],
     }
     (output / "results.json").write_text(json.dumps(written, indent=2) + "\n")
     console.print(f"Pictures and masks are in {output}/.")

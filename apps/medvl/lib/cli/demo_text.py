@@ -1,7 +1,8 @@
-"""The demo's third part: organs by name, sentences about the scan, and a report on it."""
+"""The demo's third part: organs by name, sentences and questions about the scan, and a report on it."""
 
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,13 @@ from lib.shapes import BinaryMask
 from lib.train.metrics import dice
 from lib.volume import Volume
 
-SEMANTIC, REFERRING, REPORT = "semantic", "referring", "report"
+SEMANTIC, REFERRING, REPORT, ASK = "semantic", "referring", "report", "vqa"
 SENTENCES = ("both kidneys", "the liver and the spleen", "the aorta and the prostate")
 """The last one asks for something that the weights do not know."""
+QUESTIONS = ("Which kidney is larger?", "How old is the patient?")
+"""The last one cannot be told from an image."""
 _WIDTH = 100
+_PICTURES = {SEMANTIC: "by-name", REFERRING: "sentence-{}", ASK: "question-{}"}
 Told = Callable[[str], None]
 
 
@@ -30,7 +34,7 @@ class Spoken:
 
     Attributes:
         model: that was asked.
-        asked: names, a sentence, or "" for a report.
+        asked: names, a sentence, a question, or "" for a report.
         answer: in words.
         masks: label to mask, shape (I, J, K), bool.
         dice: label to overlap with the silver label, for what was found and labels that it has.
@@ -71,7 +75,7 @@ class Scan:
 
 
 def speak(client: MONAILabelClient, scan: Scan, organs: tuple[str, ...], told: Told) -> list[Spoken]:
-    """Ask for organs by name, then the sentences, then a report.
+    """Ask for organs by name, then the sentences, then a report, then the questions.
 
     Args:
         client: talks to the server.
@@ -86,6 +90,7 @@ def speak(client: MONAILabelClient, scan: Scan, organs: tuple[str, ...], told: T
         (SEMANTIC, ", ".join(organs), {"structures": list(organs)}),
         *((REFERRING, text, {"text": text}) for text in SENTENCES),
         (REPORT, "", {}),
+        *((ASK, question, {"question": question}) for question in QUESTIONS),
     ]
     spoken = []
     for model, asked, params in requests:
@@ -95,22 +100,21 @@ def speak(client: MONAILabelClient, scan: Scan, organs: tuple[str, ...], told: T
 
 
 def write_spoken(spoken: list[Spoken], scan: Scan, output: Path) -> None:
-    """A picture of each answer that has a silver label, and the report's text.
+    """A picture of each answer that has a silver label, the report's text, and questions with their answers.
 
     Args:
         spoken: the answers.
         scan: that they are about.
         output: a folder.
     """
-    sentences = 0
+    numbers: Counter[str] = Counter()
     for one in spoken:
-        if one.model == REPORT:
-            (output / "report.txt").write_text(one.answer + "\n", encoding="utf-8")
-            continue
-        sentences += one.model == REFERRING
-        name = "by-name.png" if one.model == SEMANTIC else f"sentence-{sentences}.png"
+        numbers[one.model] += 1
         if one.dice:
-            _draw(one, scan, output / name)
+            _draw(one, scan, output / f"{_PICTURES[one.model].format(numbers[one.model])}.png")
+    for model, file in ((REPORT, "report.txt"), (ASK, "ask.txt")):
+        texts = [f"{one.asked}\n{one.answer}".strip() for one in spoken if one.model == model]
+        (output / file).write_text("\n\n".join(texts) + "\n", encoding="utf-8")
 
 
 def _ask(client: MONAILabelClient, scan: Scan, model: str, asked: str, params: dict[str, Any]) -> Spoken:
@@ -135,6 +139,9 @@ def _said(one: Spoken) -> str:
         wrapped = [textwrap.fill(line, _WIDTH, subsequent_indent="  ") for line in one.answer.splitlines()]
         return "\n".join([f"report, {one.seconds:.1f} s:", *wrapped])
     scores = ", ".join(f"{label.replace('_', ' ')} {value:.3f}" for label, value in one.dice.items())
+    if one.model == ASK:
+        answer = textwrap.fill(one.answer, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+        return f"'{one.asked}' {one.seconds:.1f} s:\n{answer}"
     asked = "by name alone" if one.model == SEMANTIC else f"'{one.asked}'"
     return f"{asked}: Dice {scores or 'of nothing'} after {one.seconds:.1f} s. {one.answer}"
 

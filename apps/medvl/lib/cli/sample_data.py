@@ -29,6 +29,15 @@ class SampleFile:
 
 
 @dataclass(frozen=True)
+class SamplePicture:
+    """One picture: its modality, the package that holds it (`PACKAGE==VERSION`), and the file."""
+
+    name: str
+    archive: str
+    file: SampleFile
+
+
+@dataclass(frozen=True)
 class SampleData:
     """What configs/sample-data.yaml says.
 
@@ -38,6 +47,7 @@ class SampleData:
         image: the demo's scan, relative to the cache.
         labels: its silver labels, relative to the cache.
         organs: what the demo segments, by name.
+        pictures: what it diagnoses, one a modality.
     """
 
     archive: str
@@ -45,6 +55,7 @@ class SampleData:
     image: Path
     labels: Path
     organs: tuple[str, ...]
+    pictures: tuple[SamplePicture, ...] = ()
 
 
 def load_sample_data(config: Path = CONFIG) -> SampleData:
@@ -54,7 +65,7 @@ def load_sample_data(config: Path = CONFIG) -> SampleData:
         ConfigError: a key is missing or unknown.
     """
     content: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))
-    _check_keys(content, {"archive", "folder", "licence", "demo", "files"}, config.name)
+    _check_keys(content, {"archive", "folder", "licence", "demo", "files", "pictures"}, config.name)
     demo = content["demo"]
     _check_keys(demo, {"image", "labels", "organs"}, f"{config.name}, demo")
     for entry in content["files"]:
@@ -63,9 +74,15 @@ def load_sample_data(config: Path = CONFIG) -> SampleData:
         SampleFile(f"{content['folder']}/{entry['from']}", Path(entry["to"]), entry["sha256"])
         for entry in content["files"]
     )
-    return SampleData(
-        content["archive"], files, Path(demo["image"]), Path(demo["labels"]), tuple(demo["organs"])
-    )
+    pictures = tuple(_picture(entry, f"{config.name}, pictures") for entry in content["pictures"])
+    image, labels = Path(demo["image"]), Path(demo["labels"])
+    return SampleData(content["archive"], files, image, labels, tuple(demo["organs"]), pictures)
+
+
+def _picture(entry: dict[str, Any], where: str) -> SamplePicture:
+    _check_keys(entry, {"modality", "archive", "licence", "from", "to", "sha256"}, where)
+    file = SampleFile(entry["from"], Path(entry["to"]), entry["sha256"])
+    return SamplePicture(entry["modality"], entry["archive"], file)
 
 
 def fetch_sample_data(data: SampleData, cache: Path = CACHE, progress: Progress | None = None) -> None:
@@ -76,6 +93,9 @@ def fetch_sample_data(data: SampleData, cache: Path = CACHE, progress: Progress 
     """
     members = {file.member: Target(cache / file.to, file.sha256) for file in data.files}
     fetch_members(data.archive, members, progress)
+    for picture in data.pictures:
+        target = Target(cache / picture.file.to, picture.file.sha256)
+        fetch_members(picture.archive, {picture.file.member: target}, progress)
 
 
 def _check_keys(found: dict[str, Any], allowed: set[str], where: str) -> None:
