@@ -28,8 +28,8 @@ $(WEIGHTS): $(INSTALLED) apps/medvl/configs/weights.yaml
 
 setup: $(INSTALLED) $(WEIGHTS)  ## Environment in .venv and the default weights.
 
-demo: setup  ## Segments organs of a real CT through the real HTTP server, from boxes, clicks and words; a report; pictures in demo-output/.
-	$(BIN)/python -m lib.cli.demo --output demo-output
+demo: setup  ## Segments organs of a real CT through the real HTTP server, from boxes, clicks and words; a report, a question, a diagnosis (also of PICTURES); in demo-output/.
+	$(BIN)/python -m lib.cli.demo --output demo-output $(addprefix --picture ,$(PICTURES))
 
 serve: setup $(if $(filter $(SAMPLE_STUDIES),$(STUDIES)),sample-data)  ## Serves STUDIES (a folder or a DICOMweb address) on http://127.0.0.1:8000.
 	$(BIN)/medvl serve --studies $(STUDIES)
