@@ -13,9 +13,10 @@ import nibabel
 import numpy as np
 import pytest
 import requests
+import skimage
 from monailabel.client.client import MONAILabelClient, MONAILabelClientException
 
-from lib.formats import write_volume
+from lib.formats import read_volume, write_volume
 from lib.model.weights import WeightsState, default_name, default_weights_dir, find_entry, weights_state
 from phantoms import marker_volume
 from scripted.process import ServerProcess
@@ -138,6 +139,38 @@ def test_every_automatic_model_answers_without_anything_drawn(client, info):
         file, params = client.infer(name, "spleen_3", options)
         assert nibabel.load(file).shape == SHAPE
         assert isinstance(params, dict)
+
+
+def others(info) -> list[str]:
+    """Models that answer in words."""
+    names = [name for name, model in info["models"].items() if model["type"] == "others"]
+    if not names:
+        pytest.skip("no model that answers in words is offered: its weights are not installed")
+    return names
+
+
+def test_every_model_that_answers_in_words_gives_them_and_a_mask_on_the_scans_grid(client, info):
+    for name in others(info):
+        options = (
+            {"question": "Is the spleen visible?"} if "question" in info["models"][name]["config"] else {}
+        )
+        file, params = client.infer(name, "spleen_3", options)
+        assert nibabel.load(file).shape == SHAPE
+        assert isinstance(params["text"], str), name
+        assert params["text"], name
+        assert isinstance(params["label_names"], dict), name
+
+
+@pytest.mark.parametrize("photograph", ["coffee.png", "chelsea.png"])
+def test_a_photograph_that_is_no_medical_image_is_said_to_be_none(client, info, photograph):
+    path = Path(skimage.__file__).parent / "data" / photograph
+    session = client.create_session(str(path))["session_id"]
+    for name in others(info):
+        file, params = client.infer(name, "", {"question": "Is there a tumour?"}, session_id=session)
+        assert not read_volume(Path(file)).voxels.any(), name
+        assert params["findings"] == [], name
+        assert "not assessable" in params["text"], name
+    client.remove_session(session)
 
 
 @pytest.mark.parametrize("output", ["image", "json", "all"])

@@ -99,6 +99,7 @@ def test_sentences_and_impression_stand_in_it_as_text(written):
     for sentence in ("The right kidney is of normal size.", "One lesion.", "Research use only."):
         assert sentence in values
     assert "Nothing was drawn of it." not in values
+    assert values[-1].splitlines() == [*REPORT.text.splitlines(), "Research use only."]
 
 
 def test_dciodvfy_finds_no_error_in_the_structured_report(written):

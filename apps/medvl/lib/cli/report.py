@@ -106,8 +106,8 @@ def _tell_made_up(identifiers: tuple[str, ...], console: Console) -> None:
     """What an anonymizer had emptied; whoever sends the images on has to know."""
     if identifiers:
         console.print(
-            f"The series has no {', '.join(identifiers)}; SEG and report name ones that are made from its "
-            "slices (`make pacs` gives it the same).",
+            f"The series has no {', '.join(identifiers)}; SEG and structured report name what its files are "
+            "called, and UIDs made from that (`make pacs` gives it the same).",
             highlight=False,
             soft_wrap=True,
         )

@@ -1,7 +1,7 @@
 """Reports as DICOM structured reports: TID 1500, a measurement group (TID 1411) for each finding.
 
 Each group refers to the finding's segment of a DICOM SEG. The sentences stand beside the numbers as comments,
-and the impression as text after them; both templates may be extended in that way (PS3.16).
+and after them the impression and the whole report as plain text; both templates may be extended so (PS3.16).
 """
 
 from collections.abc import Iterator, Sequence
@@ -76,7 +76,9 @@ def write_dicom_sr(
         procedure_reported=_CT_REPORT,
         imaging_measurements=groups,
     )
-    content[0].ContentSequence.append(_impressions([*report.impression, f"{NOTICE.capitalize()}."]))
+    notice = f"{NOTICE.capitalize()}."
+    content[0].ContentSequence.append(_impressions([*report.impression, notice]))
+    content[0].ContentSequence.append(_narrative(f"{report.text}\n{notice}"))
     document = sr.Comprehensive3DSR(
         evidence=[segmentation, *series.headers],
         content=content,
@@ -169,6 +171,15 @@ def _impressions(sentences: Sequence[str]) -> sr.ContainerContentItem:
         ]
     )
     return container
+
+
+def _narrative(text: str) -> sr.TextContentItem:
+    """The whole report for those who read text only; lines end as DICOM's do (PS3.5 section 6.1.3)."""
+    return sr.TextContentItem(
+        name=codes.DCM.NarrativeSummary,
+        value=text.replace("\n", "\r\n"),
+        relationship_type=sr.RelationshipTypeValues.CONTAINS,
+    )
 
 
 def _coded(code: Code) -> highdicom.sr.CodedConcept:
