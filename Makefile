@@ -34,7 +34,7 @@ demo: setup  ## Segments organs of a real CT through the real HTTP server, from 
 serve: setup $(if $(filter $(SAMPLE_STUDIES),$(STUDIES)),sample-data)  ## Serves STUDIES (a folder or a DICOMweb address) on http://127.0.0.1:8000.
 	$(BIN)/medvl serve --studies $(STUDIES)
 
-sample-data: $(INSTALLED)  ## A real CT, its labels and a DICOM series, into sample-data/cache.
+sample-data: $(INSTALLED)  ## A real CT, its labels, a DICOM series and a picture, into sample-data/cache.
 	$(BIN)/python -m lib.cli.sample_data
 
 pacs: $(INSTALLED) sample-data  ## Orthanc on http://127.0.0.1:8042 with the sample series, until ctrl-C or pacs-stop.
