@@ -52,6 +52,32 @@ def test_only_what_is_missing_is_made_up(tmp_path):
     assert not series.headers[0].StudyInstanceUID
 
 
+def test_a_slice_that_lacks_it_is_of_the_others_study(tmp_path):
+    folder = _emptied(tmp_path / "series")
+    one = min(folder.iterdir())
+    dataset = pydicom.dcmread(one)
+    del dataset.StudyInstanceUID
+    dataset.save_as(one)
+    whole, _ = with_identity(read_series(folder))
+    assert {header.StudyInstanceUID for header in whole.headers} == {study_uid_of_any(folder)}
+
+
+def study_uid_of_any(folder):
+    said = {pydicom.dcmread(path).get("StudyInstanceUID") for path in folder.iterdir()}
+    (uid,) = said - {None}
+    return uid
+
+
+def test_slices_of_several_studies_are_refused(tmp_path):
+    folder = _emptied(tmp_path / "series")
+    one = min(folder.iterdir())
+    dataset = pydicom.dcmread(one)
+    dataset.StudyInstanceUID = "1.2.3"
+    dataset.save_as(one)
+    with pytest.raises(VolumeError, match="2 different StudyInstanceUID"):
+        with_identity(read_series(folder))
+
+
 def test_two_series_are_of_two_studies(tmp_path):
     uids = [derived_identity([name])["StudyInstanceUID"] for name in ("1.2.3", "1.2.4")]
     assert uids[0] != uids[1]

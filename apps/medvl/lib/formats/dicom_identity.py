@@ -24,18 +24,29 @@ def with_identity(series: DicomSeries) -> tuple[DicomSeries, tuple[str, ...]]:
     same slices always are of the same study.
 
     Raises:
-        VolumeError: the files do not say either what the slices are called.
+        VolumeError: the files do not say either what the slices are called, or slices are of several studies.
     """
-    unnamed = [name for name in _OWN if not all(header.get(name) for header in series.headers)]
-    missing = (*unnamed, *(name for name in _SHARED if not any(one.get(name) for one in series.headers)))
+    said = {name: _said(series, name) for name in _SHARED}
+    missing = tuple(
+        name for name in (*_OWN, *_SHARED) if not all(header.get(name) for header in series.headers)
+    )
     if not missing:
         return series, ()
     own = [own_identity(header) for header in series.headers]
     shared = derived_identity(one["SOPInstanceUID"] for one in own)
+    shared |= {name: value for name, value in said.items() if value}
     headers = tuple(
         _filled(header, {**one, **shared}, missing) for header, one in zip(series.headers, own, strict=True)
     )
     return DicomSeries(headers, series.affine), missing
+
+
+def _said(series: DicomSeries, name: str) -> str:
+    """What the slices say of themselves together; empty where none says anything."""
+    values = {str(header.get(name) or "") for header in series.headers} - {""}
+    if len(values) > 1:
+        raise VolumeError(f"The slices have {len(values)} different {name}; those of one series have one.")
+    return values.pop() if values else ""
 
 
 def derived_identity(sop_uids: Iterable[str]) -> dict[str, str]:
