@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lib.predict.compose import composed
 from lib.predict.cropped import CroppedMask
 from lib.predict.evidence import Seen
 from lib.train.evaluate_report import (
@@ -86,3 +87,19 @@ def test_the_json_has_a_mean_for_each_kind_and_a_row_for_each_report():
         "error": "it cannot be read",
     }
     assert np.isfinite(list(summarise_reports(rows)["expert"].values())).all()
+
+
+def test_a_written_report_stands_beside_the_same_put_together_by_rule():
+    class Writer:
+        def write(self, facts, looks):
+            return [composed(one).replace("is", "is clearly", 1) for one in facts]
+
+    rows = evaluate_report(
+        [_reference("LPS")], lambda: _perfect("LPS"), lambda _: None, baselines=False, writer=Writer()
+    )
+    by_kind = {row.kind: row for row in rows}
+    assert set(by_kind) == {"expert", "expert/composed"}
+    assert by_kind["expert"].scores.finding_f1 == by_kind["expert/composed"].scores.finding_f1 == 1
+    assert by_kind["expert"].metrics["share_written"] > 0
+    assert by_kind["expert"].metrics["rouge_l"] < by_kind["expert/composed"].metrics["rouge_l"]
+    assert "share_written" not in by_kind["expert/composed"].metrics

@@ -196,9 +196,10 @@ def test_an_unlisted_structure_is_not_taught_to_be_background() -> None:
 class _Bright(RegionPrior):
     """Calls the liver what is dense: tokens are the bone window's channel, without learning."""
 
-    def forward(self, scan: torch.Tensor) -> torch.Tensor:
+    def see(self, scan: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         dense = (scan[:, 2:3] + 1 - 0.3) * 40
-        return torch.cat([-dense, dense, -dense - 50, -dense - 50], dim=1)
+        found = torch.cat([-dense, dense, -dense - 50, -dense - 50], dim=1)
+        return found, scan[:, 2:3].expand(-1, self.look_size, -1, -1, -1)
 
 
 def test_a_map_lies_at_the_millimetre_it_was_found_in_every_orientation() -> None:
@@ -213,6 +214,15 @@ def test_a_map_lies_at_the_millimetre_it_was_found_in_every_orientation() -> Non
         centre = cells.mean(axis=0) @ found["liver"].affine[:3, :3].T + found["liver"].affine[:3, 3]
         np.testing.assert_allclose(centre, block, atol=2.5)
         assert found["liver"].confidence > 0.9
+
+
+def test_a_structure_looks_like_what_is_where_it_is() -> None:
+    locator = RegionLocator(_Bright(RegionPriorConfig(NAMES, (4, 4, 8, 8, 8), 4)), "0" * 64)
+    looks = locator.looks(body())
+    assert set(looks) == {"liver"}
+    assert looks["liver"].shape == (8,)
+    dense = looks["liver"].mean()
+    assert dense > 0.3 - 1  # from where on the scripted network calls a place liver
 
 
 def test_a_scan_larger_than_a_part_is_joined_without_a_step() -> None:
@@ -235,9 +245,9 @@ class _Sizes(_Bright):
 
     shown: tuple[tuple[int, ...], ...] = ()
 
-    def forward(self, scan: torch.Tensor) -> torch.Tensor:
+    def see(self, scan: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self.shown = (*self.shown, tuple(scan.shape[2:]))
-        return super().forward(scan)
+        return super().see(scan)
 
 
 def test_a_thin_slab_is_shown_in_as_much_air_as_in_training_and_comes_back_where_it_was() -> None:

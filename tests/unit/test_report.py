@@ -130,7 +130,7 @@ def test_a_scan_in_which_nothing_was_found_is_not_assessable():
 
 def test_the_json_has_what_clients_read():
     document = Patient().report().as_json()
-    assert set(document) == {"text", "findings", "impression", "assessable"}
+    assert set(document) == {"text", "findings", "impression", "assessable", "sentences"}
     assert set(document["findings"][0]) >= {
         "text",
         "label",

@@ -75,6 +75,7 @@ def test_every_listed_entry_names_a_model_configuration_that_exists(folder):
         WeightsKind.SEGMENTER: load_segmenter_config,
         WeightsKind.LANGUAGE: load_language_config,
         WeightsKind.SENTENCES: load_language_config,
+        WeightsKind.REPORTS: load_language_config,
         WeightsKind.VOLUME: load_volume_config,
         WeightsKind.REGIONS: load_region_config,
         WeightsKind.PICTURES: load_picture_config,
@@ -93,6 +94,7 @@ def test_the_default_weights_are_pinned_and_those_without_a_known_hash_are_not(f
         "lite-medsam",
         "smollm2-135m",
         "medvl-sentences",
+        "medvl-reports",
         "astra",
     }
     assert set(setup_names()) <= pinned

@@ -17,6 +17,17 @@ class Size(StrEnum):
     SMALL = "small"
 
 
+class Wording(StrEnum):
+    """How a sentence of a report came about."""
+
+    WRITTEN = "written"
+    """By the language model, as it stands."""
+    REPAIRED = "repaired"
+    """By the language model, with a number or side put right."""
+    COMPOSED = "composed"
+    """By rule."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One statement and what was measured of the mask that it rests on.
@@ -37,6 +48,8 @@ class Finding:
         length_mm: from pole to pole, where that is measured.
         long_axis_mm: longest axial diameter (RECIST 1.1), of lesions.
         short_axis_mm: the longest at right angles to it.
+        gas_share: of the voxels of hollow organs, 0 to 1.
+        wording: how the sentence came about.
     """
 
     text: str
@@ -54,6 +67,8 @@ class Finding:
     length_mm: float | None = None
     long_axis_mm: float | None = None
     short_axis_mm: float | None = None
+    gas_share: float | None = None
+    wording: Wording = Wording.COMPOSED
 
     @property
     def is_abnormal(self) -> bool:
@@ -73,7 +88,10 @@ class Finding:
             "centre_ras_mm": [round(part, 2) for part in self.centre_ras_mm],
             "confidence": round(self.confidence, 4),
             "partly_in_scan": self.is_partial,
+            "wording": str(self.wording),
         }
+        if self.gas_share is not None:
+            document["gas_share"] = round(self.gas_share, 4)
         lengths = {
             "length_mm": self.length_mm,
             "long_axis_mm": self.long_axis_mm,
@@ -129,12 +147,16 @@ class Report:
         findings: in the order of their masks.
         impression: sentences, the most important first.
         is_assessable: False for what is no CT of a patient.
+        impression_wording: how each sentence of the impression came about; empty: all by rule.
+        remark: what a reader must know of how the report came about; "" for nothing.
     """
 
     technique: str
     findings: tuple[Finding, ...]
     impression: tuple[str, ...]
     is_assessable: bool = True
+    impression_wording: tuple[Wording, ...] = ()
+    remark: str = ""
 
     @property
     def text(self) -> str:
@@ -142,7 +164,17 @@ class Report:
         parts = [self.technique]
         if self.findings:
             parts += ["Findings:", *(finding.text for finding in self.findings)]
-        return "\n".join([*parts, "Impression:", *self.impression])
+        parts += ["Impression:", *self.impression]
+        return "\n".join([*parts, self.remark] if self.remark else parts)
+
+    @property
+    def wordings(self) -> dict[str, int]:
+        """How many sentences of findings and impression came about in which way."""
+        said = [*(finding.wording for finding in self.findings), *self.impression_wording]
+        counts = {str(wording): said.count(wording) for wording in Wording}
+        if not self.impression_wording:
+            counts[Wording.COMPOSED] += len(self.impression)
+        return counts
 
     def as_json(self) -> dict[str, Any]:
         """The report's part of the document that clients read."""
@@ -151,6 +183,8 @@ class Report:
             "findings": [finding.as_json() for finding in self.findings],
             "impression": list(self.impression),
             "assessable": self.is_assessable,
+            "sentences": self.wordings,
+            **({"remark": self.remark} if self.remark else {}),
         }
 
 

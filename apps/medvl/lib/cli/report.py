@@ -21,6 +21,7 @@ from lib.model.versions import serving_sha256
 from lib.predict import load_predictor
 from lib.predict.quick import for_words
 from lib.predict.report_scan import ScanReport, evidence_mask, report_scan
+from lib.predict.writing import LazyWriter
 from lib.request import RESULT_SUFFIXES
 from lib.response import NOTICE, ModelCard, describe_mask
 from lib.settings import Settings
@@ -53,7 +54,7 @@ def report(
 ) -> None:
     """Report on a CT: every sentence rests on a mask, every number is measured on it.
 
-    The sentences are put together from measurements; they are not written by a language model yet.
+    A language model writes the sentences from measurements; each is checked against its mask.
     """
     check_output(output, (_JSON, _TEXT), "report")
     check_output(mask, RESULT_SUFFIXES, "masks")
@@ -65,7 +66,8 @@ def report(
     predictor = load_predictor(
         settings.weights, settings.weights_dir, settings.device, settings.cache_mb * _MEGABYTE
     )
-    scan = report_scan(volume, for_words(load_by_name(settings, predictor)))
+    by_name = for_words(load_by_name(settings, predictor))
+    scan = report_scan(volume, by_name, LazyWriter(settings.weights_dir))
     card = ModelCard(settings.weights, serving_sha256(settings.weights, settings.weights_dir))
     study_uid = study_uid_of(image) if series is None else str(series.headers[0].StudyInstanceUID)
     written = [(output, _form_of(output)), (fhir, _FHIR)]

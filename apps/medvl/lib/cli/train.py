@@ -12,6 +12,7 @@ from lib.cli.train_align import align
 from lib.cli.train_joint import joint
 from lib.cli.train_pictures import pictures
 from lib.cli.train_regions import regions
+from lib.cli.train_reports import reports
 from lib.errors import InputError
 from lib.model.weights import default_weights_dir
 from lib.train.dataset import load_manifest, select_cases
@@ -22,6 +23,7 @@ app.command("align")(align)
 app.command("joint")(joint)
 app.command("pictures")(pictures)
 app.command("regions")(regions)
+app.command("reports")(reports)
 
 OUTPUT = Path("training") / "prompt"
 

@@ -18,6 +18,7 @@ from lib.model.config import Backbone, load_segmenter_config
 from lib.model.weights import find_entry
 from lib.predict.named import SegmentsByName
 from lib.predict.session import InteractionStore
+from lib.predict.writing import LazyWriter
 from lib.response import ModelCard
 from lib.settings import Settings
 from lib.trainers.classes import read_classes
@@ -63,7 +64,8 @@ def build_tasks(settings: Settings, image_roots: Callable[[], Iterable[Path]]) -
     tasks: dict[str, MedVLTask] = {INTERACTIVE: interactive}
     if locator is not None and by_name is not None:
         tasks |= by_name_tasks(by_name, served_names(locator), images, current, reader)
-        tasks |= report_tasks(by_name, served_names(locator), images, current, APP_VERSION)
+        writer = LazyWriter(settings.weights_dir)
+        tasks |= report_tasks(by_name, served_names(locator), images, current, APP_VERSION, writer)
         tasks |= vqa_tasks(by_name, served_names(locator), images, current)
     return tasks | diagnosis_tasks(settings, predictor, by_name, images, current)
 

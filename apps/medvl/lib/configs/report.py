@@ -6,6 +6,7 @@ from lib.infers.base import MedVLTask
 from lib.infers.images import ImageReader
 from lib.infers.report import ReportTask
 from lib.predict.named import SegmentsByName
+from lib.predict.writing import WritesSentences
 from lib.response import ModelCard
 
 REPORT = "report"
@@ -17,6 +18,7 @@ def report_tasks(
     images: ImageReader,
     model: Callable[[], ModelCard],
     version: str,
+    writer: WritesSentences | None = None,
 ) -> dict[str, MedVLTask]:
     """The model report.
 
@@ -26,5 +28,8 @@ def report_tasks(
         images: reads scans.
         model: what clients are told about the weights that serve now.
         version: of the program.
+        writer: writes the sentences; None: they are put together by rule.
     """
-    return {REPORT: ReportTask(REPORT, by_name, images, model, names, version)}
+    task = ReportTask(REPORT, by_name, images, model, names, version)
+    task.writer = writer
+    return {REPORT: task}

@@ -15,6 +15,7 @@ from lib.infers.images import ImageReader, with_uploaded_label
 from lib.predict.named import SegmentsByName
 from lib.predict.quick import for_words
 from lib.predict.report_scan import evidence_mask, report_scan
+from lib.predict.writing import WritesSentences
 from lib.request import SegmentRequest, parse_request
 from lib.response import NOTICE, ModelCard, describe_mask, result_suffix, write_result
 from lib.text import Report
@@ -22,8 +23,8 @@ from lib.text import Report
 logger = logging.getLogger(__name__)
 
 REPORT_DESCRIPTION = (
-    "Reports on a CT: sentences put together from measurements of the masks that it draws, not yet written "
-    "by a language model. Research use only, not a medical device."
+    "Reports on a CT: sentences that a language model writes from measurements of the masks that it draws, "
+    "each checked against its mask. Research use only, not a medical device."
 )
 
 
@@ -37,6 +38,9 @@ class ReportTask(MedVLTask):
         model: what clients are told about the weights that serve now.
         names: structures that the weights know, the labels of /info/.
         version: of the program, for reports as FHIR.
+
+    Attributes:
+        writer: writes the sentences; None: they are put together by rule.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class ReportTask(MedVLTask):
         self._images = images
         self._model = model
         self._version = version
+        self.writer: WritesSentences | None = None
 
     def is_valid(self) -> bool:
         """Always: the task is made only when its weights have been verified."""
@@ -80,7 +85,7 @@ class ReportTask(MedVLTask):
         wanted = parse_request(with_uploaded_label(request))
         volume = self._images.read(wanted.image)
         read_s = time.perf_counter()
-        scan = report_scan(volume, for_words(self._by_name()))
+        scan = report_scan(volume, for_words(self._by_name()), self.writer)
         mask = evidence_mask(scan, volume)
         reported_s = time.perf_counter()
         path = write_result(mask, result_suffix(wanted.suffix, wanted.image), compress=wanted.compress)

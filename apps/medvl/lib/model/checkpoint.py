@@ -32,9 +32,11 @@ _VOLUME_HEADS = ("classifier.", "contrastive_head.")
 _SAFETENSORS = (
     CheckpointFormat.MEDVL,
     CheckpointFormat.SENTENCES,
+    CheckpointFormat.REPORTS,
     CheckpointFormat.REGIONS,
     CheckpointFormat.PICTURES,
 )
+_WITH_TEXTS = (CheckpointFormat.SENTENCES, CheckpointFormat.REPORTS)
 _PRETRAINING_HEADS = ("classification_head.",)
 
 
@@ -50,7 +52,7 @@ def read_published(path: Path, layout: CheckpointFormat) -> Published:
     """
     if layout is CheckpointFormat.GGUF:
         return read_gguf(path)
-    texts = read_texts(path) if layout is CheckpointFormat.SENTENCES else {}
+    texts = read_texts(path) if layout in _WITH_TEXTS else {}
     return Published(read_checkpoint(path, layout), texts)
 
 

@@ -12,6 +12,7 @@ from lib.model.language_config import load_language_config
 from lib.model.language_load import from_published, load_language
 from lib.model.picture_weights import load_picture_prior, picture_prior_of
 from lib.model.region_weights import load_region_prior, region_prior_of
+from lib.model.report_writer import load_report_writer
 from lib.model.sentence_queries import load_sentence_queries
 from lib.model.volume_config import load_volume_config
 from lib.model.volume_encoder import build_volume_network, load_parameters, load_volume_encoder
@@ -29,6 +30,8 @@ def load_once(entry: WeightsEntry, weights_dir: Path) -> None:
         load_language(load_language_config(entry.config), weights_dir)
     elif kind is WeightsKind.SENTENCES:
         load_sentence_queries(weights_dir, entry.name)
+    elif kind is WeightsKind.REPORTS:
+        load_report_writer(weights_dir, entry.name)
     elif kind is WeightsKind.VOLUME:
         load_volume_encoder(entry.name, weights_dir, torch.device("cpu"))
     elif kind is WeightsKind.REGIONS:
@@ -48,8 +51,11 @@ def check_file(file: Path, layout: CheckpointFormat, config: str, name: str) -> 
         InputError: such files cannot be added.
     """
     kind = layout.kind
-    if kind is WeightsKind.SENTENCES:
-        raise InputError("What `medvl train align` writes is listed in configs/weights.yaml, not added.")
+    if kind in (WeightsKind.SENTENCES, WeightsKind.REPORTS):
+        raise InputError(
+            "What `medvl train align` and `medvl train reports` write is listed in configs/weights.yaml, "
+            "not added."
+        )
     published = read_published(file, layout)
     if kind is WeightsKind.LANGUAGE:
         load_language_config(config)

@@ -132,7 +132,7 @@ class LanguageModel(nn.Module):
         # states do not look ahead, so padding behind [SEG] changes nothing and needs no mask
         padded = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
         ends = torch.tensor([len(row) - 1 for row in rows], device=device)
-        states = self._body(inputs_embeds=self.embed(padded), use_cache=False).last_hidden_state
+        states = self.body(inputs_embeds=self.embed(padded), use_cache=False).last_hidden_state
         return states[torch.arange(len(rows), device=device), ends]
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ class LanguageModel(nn.Module):
             if is_cancelled():
                 ended = Ended.CANCELLED
                 break
-            out = self._body(inputs_embeds=read, past_key_values=cache, use_cache=True)
+            out = self.body(inputs_embeds=read, past_key_values=cache, use_cache=True)
             state, cache = out.last_hidden_state[0, -1], out.past_key_values
             if ids and ids[-1] == self.tokens.seg_id:
                 states.append(state)
@@ -192,9 +192,13 @@ class LanguageModel(nn.Module):
         return self.network
 
     @property
-    def _body(self) -> Any:
+    def body(self) -> Any:
         """The network without the layer that names words, which is its largest."""
         return self._network.get_decoder()
+
+    def word_logits(self, states: HiddenStates) -> Tensor:
+        """How likely each of the model's own tokens comes next, shape (N, tokens), single precision."""
+        return self._network.get_output_embeddings()(states).float()[:, : self.tokens.seg_id]
 
     def _first_embeddings(self, message: str, limits: AnswerLimits, visual: TokenEmbeddings | None) -> Tensor:
         if not message.strip():
@@ -212,10 +216,10 @@ class LanguageModel(nn.Module):
 
     def _logits(self, state: Tensor, limits: AnswerLimits) -> Tensor:
         """Of the model's own tokens and, behind them, of [SEG]."""
-        words = self._network.get_output_embeddings()(state).float()
+        words = self.word_logits(state[None])[0]
         if not limits.may_segment:
-            return words[: self.tokens.seg_id]
-        return torch.cat([words[: self.tokens.seg_id], (state @ self.seg_embedding)[None].float()])
+            return words
+        return torch.cat([words, (state @ self.seg_embedding)[None].float()])
 
     def _stops(self, ids: list[int], limits: AnswerLimits) -> bool:
         if not limits.stop_texts:

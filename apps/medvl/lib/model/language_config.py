@@ -23,7 +23,7 @@ class LanguageConfig:
         before: written before a sentence; marks of the tokenizer count as such.
         after: written between the sentence and [SEG].
         most_tokens: a sentence may have so many.
-        query_size: length of the vector that the segmenter is given.
+        query_size: length of the vector that the segmenter is given, or that a visual token is made of.
     """
 
     name: str

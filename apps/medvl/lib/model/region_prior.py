@@ -73,14 +73,24 @@ class RegionPrior(nn.Module):
                 # a third faster on a CPU
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
 
+    @property
+    def look_size(self) -> int:
+        """Channels of the features that `see` gives."""
+        return self.config.query_size + self.config.widths[0]
+
     def tokens(self, scan: RegionBatch) -> TokenGrid:
         """A token for every cell of the grid.
 
         Args:
             scan: channels as `region_channels` makes them, (B, CHANNELS, I, J, K).
         """
+        return self._tokens_and_stem(scan)[0]
+
+    def _tokens_and_stem(self, scan: RegionBatch) -> tuple[TokenGrid, TokenGrid]:
+        """The tokens, and the first layer's features, which tell intensities where tokens tell names."""
         size = scan.shape[-3:]
-        levels = [self.stem(_padded(scan))]
+        stem = self.stem(_padded(scan))
+        levels = [stem]
         for down in self.down:
             levels.append(down(levels[-1]))
         grown = levels.pop()
@@ -92,7 +102,10 @@ class RegionPrior(nn.Module):
             grown = fine + spread
             if number:
                 grown = self.up[number - 1](grown)
-        return self.tokens_out(grown)[..., : size[0], : size[1], : size[2]]
+        tokens, features = (
+            grid[..., : size[0], : size[1], : size[2]] for grid in (self.tokens_out(grown), stem)
+        )
+        return tokens, features
 
     def similarity(self, tokens: TokenGrid, queries: QueryBatch | None = None) -> RegionLogits:
         """Similarity of every token with every query; the softmax over queries is that of the names.
@@ -107,7 +120,12 @@ class RegionPrior(nn.Module):
 
     def forward(self, scan: RegionBatch) -> RegionLogits:
         """Similarities with all queries of its own, (B, 1 + names, I, J, K)."""
-        return self.similarity(self.tokens(scan))
+        return self.see(scan)[0]
+
+    def see(self, scan: RegionBatch) -> tuple[RegionLogits, TokenGrid]:
+        """The similarities, and features that tell what every place looks like, (B, look size, I, J, K)."""
+        tokens, stem = self._tokens_and_stem(scan)
+        return self.similarity(tokens), torch.cat([tokens, stem], dim=1)
 
 
 def mirrored_numbers(names: Sequence[str]) -> list[int]:

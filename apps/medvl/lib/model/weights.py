@@ -41,6 +41,8 @@ class CheckpointFormat(StrEnum):
     """A language model of Llama's kind, as llama.cpp publishes it."""
     SENTENCES = "sentences"
     """A safetensors file with what a language model was taught here, and texts beside it."""
+    REPORTS = "reports"
+    """A safetensors file with what a language model was taught about reports (`medvl train reports`)."""
     INFLATED_RESNET = "inflated-resnet"
     """A torch file with a 3D ResNet among its parameters, as Merlin and Astra are published."""
     MONAI_VIT = "monai-vit"
@@ -62,6 +64,7 @@ class WeightsKind(StrEnum):
     SEGMENTER = "segmenter"
     LANGUAGE = "language model"
     SENTENCES = "adapter of a language model"
+    REPORTS = "writer of reports"
     VOLUME = "volume encoder"
     REGIONS = "region prior"
     PICTURES = "picture prior"
@@ -70,6 +73,7 @@ class WeightsKind(StrEnum):
 _KINDS = {
     CheckpointFormat.GGUF: WeightsKind.LANGUAGE,
     CheckpointFormat.SENTENCES: WeightsKind.SENTENCES,
+    CheckpointFormat.REPORTS: WeightsKind.REPORTS,
     CheckpointFormat.INFLATED_RESNET: WeightsKind.VOLUME,
     CheckpointFormat.MONAI_VIT: WeightsKind.VOLUME,
     CheckpointFormat.REGIONS: WeightsKind.REGIONS,

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 
 from lib.predict.ask_place import listed, seen_parts
+from lib.predict.facts import BONES
 from lib.predict.measure import axial_diameters, length_mm
 from lib.predict.parts import LookedAt, Part
-from lib.predict.report import BONES
 from lib.predict.verdict import Verdict, cannot
 from lib.text import Size
 from lib.vocabulary import Quantity, Question, State

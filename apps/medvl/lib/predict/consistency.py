@@ -19,14 +19,17 @@ _SINGLE = re.compile(
     r"\s*(millilitres|ml|cm3|cm³|cc|mm|cm|hu|%)?(?!\w)",
     re.IGNORECASE,
 )
-_SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
-_ABSENCE = re.compile(r"\b(no|not|absent|without|missing|removed)\b", re.IGNORECASE)
-_SIZES = {
+SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+ABSENCE = re.compile(r"\b(no|not|absent|without|missing|removed)\b", re.IGNORECASE)
+SIZES = {
     Size.ENLARGED: re.compile(r"\b(enlarged|enlargement|\w*megaly)\b", re.IGNORECASE),
     Size.SMALL: re.compile(r"\b(small|shrunken|atroph\w+)\b(?! bowel| intestine)", re.IGNORECASE),
-    Size.NORMAL: re.compile(r"\bnormal(ly)?( in)? size", re.IGNORECASE),
+    Size.NORMAL: re.compile(r"\bnormal(ly)?[- ](in )?size|\bsize (is|are) normal\b", re.IGNORECASE),
 }
-_PARTIAL = re.compile(r"\bpartly\b", re.IGNORECASE)
+PARTIAL = re.compile(r"\b(partly|partially|incompletely|cut off)\b", re.IGNORECASE)
+GAS = re.compile(r"\b(gas|air)\b", re.IGNORECASE)
+GAS_FROM = 0.02
+"""Share of a hollow organ's voxels from which there is gas in it."""
 _MM_OF = {"mm": 1.0, "cm": 10.0}
 
 
@@ -77,13 +80,15 @@ def problems_of(finding: Finding) -> tuple[str, ...]:
     wrong += [f"side {side}" for side, ok in judged_sides(finding) if not ok]
     wrong += [
         f"size {size}"
-        for size, said in _SIZES.items()
+        for size, said in SIZES.items()
         if said.search(finding.text) and size is not finding.size
     ]
-    if _ABSENCE.search(finding.text):
+    if ABSENCE.search(finding.text):
         wrong.append("absence of what was drawn")
-    if _PARTIAL.search(finding.text) and not finding.is_partial:
+    if PARTIAL.search(finding.text) and not finding.is_partial:
         wrong.append("partly in the scan")
+    if GAS.search(finding.text) and (finding.gas_share or 0.0) < GAS_FROM:
+        wrong.append("gas")
     return tuple(wrong)
 
 
@@ -97,7 +102,7 @@ def judged_claims(finding: Finding) -> list[tuple[Claim, bool]]:
 
 def judged_sides(finding: Finding) -> list[tuple[Side, bool]]:
     """All sides that the sentence says, and whether the mask lies there."""
-    said = [Side(word.lower()) for word in _SIDE.findall(finding.text)]
+    said = [Side(word.lower()) for word in SIDE.findall(finding.text)]
     return [(side, side is finding.side) for side in said]
 
 
@@ -163,9 +168,7 @@ def _with_right_side(finding: Finding) -> Finding:
     """One side said, and the wrong one: it is turned round; a sentence that says both stays as it is."""
     if finding.side is None or len({side for side, _ in judged_sides(finding)}) != 1:
         return finding
-    return replace(
-        finding, text=_SIDE.sub(lambda said: _alike(said.group(), str(finding.side)), finding.text)
-    )
+    return replace(finding, text=SIDE.sub(lambda said: _alike(said.group(), str(finding.side)), finding.text))
 
 
 def _alike(model: str, word: str) -> str:

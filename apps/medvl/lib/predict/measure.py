@@ -22,6 +22,8 @@ from lib.volume import Volume
 PlanePoints = Float[np.ndarray, "num_points 2"]
 Point = tuple[float, float, float]
 
+GAS_BELOW_HU = -300.0
+"""Between fat and gas; voxels at the wall are a mixture."""
 CLEAR_OF_MIDDLE_MM = 10.0
 """What lies nearer to the middle of the body is on neither side."""
 _SUPERIOR = 2
@@ -62,6 +64,7 @@ class Measurement:
         extent_mm: from right to left, from front to back and from top to bottom.
         centre_ras_mm: mean position of its voxels.
         is_partial: it reaches the edge of the scan, so that there may be more of it.
+        gas_share: of its voxels that are gas, 0 to 1.
     """
 
     volume_ml: float
@@ -70,6 +73,7 @@ class Measurement:
     extent_mm: Point
     centre_ras_mm: Point
     is_partial: bool
+    gas_share: float = 0.0
 
 
 def measure(mask: CroppedMask, volume: Volume) -> Measurement:
@@ -95,6 +99,7 @@ def measure(mask: CroppedMask, volume: Volume) -> Measurement:
         extent_mm=extent_mm(mask, volume.affine),
         centre_ras_mm=_point(voxel_to_world(mask.centre_ijk()[np.newaxis], volume.affine)[0]),
         is_partial=reaches_edge(mask) or ends_before_edge(mask, volume.spacing_mm),
+        gas_share=float((values < GAS_BELOW_HU).mean()),
     )
 
 

@@ -11,7 +11,7 @@ from lib.errors import InputError
 from lib.predict.cache import ByteBoundedCache
 from lib.predict.cropped import CroppedMask
 from lib.predict.from_region import Drawing, DrawnRegion, DrawOptions, draw_regions
-from lib.predict.regions import LocatesRegions, RegionMap
+from lib.predict.regions import LocatesRegions, Look, RegionMap, ShowsLooks
 from lib.predict.rules import label_by_rules
 from lib.predict.scan import EmbeddedScan
 from lib.predict.segment import Predictor
@@ -155,6 +155,14 @@ class NamedSegmenter:
         known = tuple(name for name in dict.fromkeys(names) if name in self.names)
         key = (volume.digest, self.identity, self.options, known)
         return dict(self.answers.get(key, lambda: _HeldAnswer(self._segmented(volume, known))).found)
+
+    def looks(self, volume: Volume) -> dict[str, Look]:
+        """What structures look like to the network that finds them; none where it does not say.
+
+        Args:
+            volume: a CT.
+        """
+        return self.locator.looks(volume) if isinstance(self.locator, ShowsLooks) else {}
 
     def _segmented(self, volume: Volume, known: Sequence[str]) -> dict[str, NamedMask]:
         ruled = self._by_rule(volume) if any(_needs_rules(name) for name in known) else {}

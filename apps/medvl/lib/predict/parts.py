@@ -9,9 +9,9 @@ import numpy as np
 from lib.geometry import voxel_to_world
 from lib.predict.cropped import CroppedMask, union
 from lib.predict.evidence import SPOKEN_FROM, Evidence, Seen, organ_evidence
+from lib.predict.facts import spoken
 from lib.predict.named import NamedMask, SegmentsByName
 from lib.predict.ranges import is_scrap
-from lib.predict.report import spoken
 from lib.vocabulary import Structure, Target, Vocabulary, load_vocabulary
 from lib.volume import Volume
 

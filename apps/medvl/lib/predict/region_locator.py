@@ -4,6 +4,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from lib.model.region_prior import (
     signed_logits,
 )
 from lib.model.region_weights import load_region_prior
-from lib.predict.regions import RegionMap
+from lib.predict.regions import Look, RegionMap
 from lib.shapes import GridHu, NamedGrids, RegionBatch
 from lib.transforms.region_grid import OUTSIDE_HU, RegionGrid, hu_on_grid, middle_of_body, region_grid
 from lib.volume import Volume
@@ -32,6 +33,8 @@ _LEAST_CELLS = (64, 48, 48)
 """Smaller scans are set into so much air, as in training: the network's norms are taken over all cells."""
 _BESIDE = len(WINDOWS_HU)
 """The channel that says how far a place is to the right."""
+_SEEN_CELLS = 2.0
+"""So many cells' worth of a structure give a look of it."""
 _SURE_ML = 2.0
 """So much that is surely inside makes a structure's presence certain."""
 
@@ -62,7 +65,7 @@ class RegionLocator:
         self.names = network.config.names
         self.identity = weights_sha256
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, tuple[NamedGrids, RegionGrid]] = OrderedDict()
+        self._known: OrderedDict[str, _Located] = OrderedDict()
 
     def locate(self, volume: Volume, names: Sequence[str]) -> dict[str, RegionMap]:
         """One map for each of the names that it knows; other names are left out.
@@ -71,10 +74,23 @@ class RegionLocator:
             volume: a CT in Hounsfield units.
             names: structures.
         """
-        logits, grid = self._of_scan(volume)
-        return {name: _region(logits[self.names.index(name)], grid) for name in names if name in self.names}
+        found = self._of_scan(volume)
+        return {
+            name: _region(found.logits[self.names.index(name)], found.grid)
+            for name in names
+            if name in self.names
+        }
 
-    def _of_scan(self, volume: Volume) -> tuple[NamedGrids, RegionGrid]:
+    def looks(self, volume: Volume) -> dict[str, Look]:
+        """What each structure looks like: the network's features where it sees it; only of what it sees.
+
+        Args:
+            volume: a CT in Hounsfield units.
+        """
+        found = self._of_scan(volume)
+        return {name: found.looks[number] for number, name in enumerate(self.names) if found.seen[number]}
+
+    def _of_scan(self, volume: Volume) -> "_Located":
         key = volume.digest
         with self._lock:
             if key not in self._known:
@@ -83,13 +99,13 @@ class RegionLocator:
                 inside = _within_air(hu.shape)
                 airy = np.full([part.stop + part.start for part in inside], OUTSIDE_HU, dtype=np.float32)
                 airy[inside] = hu
-                self._known[key] = (self._logits(airy)[(slice(None), *inside)], grid)
+                self._known[key] = self._located(airy, inside, grid)
             self._known.move_to_end(key)
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
             return self._known[key]
 
-    def _logits(self, hu: GridHu) -> NamedGrids:
+    def _located(self, hu: GridHu, inside: tuple[slice, ...], grid: RegionGrid) -> "_Located":
         middle = middle_of_body(hu)
         offsets = [
             (torch.arange(size, dtype=torch.float32) - at) * GRID_MM
@@ -100,19 +116,47 @@ class RegionLocator:
         )
         total = np.zeros((len(self.names), *hu.shape), dtype=np.float32)
         weights = np.zeros(hu.shape, dtype=np.float32)
+        looks = np.zeros((len(self.names), self._network.look_size), dtype=np.float32)
+        cells = np.zeros(len(self.names), dtype=np.float32)
         for part in _parts(hu.shape):
-            found = self._both_ways(scan[:, :, part[0], part[1], part[2]])
+            found, features = self._both_ways(scan[:, :, part[0], part[1], part[2]])
             weight = _tapered(found.shape[1:])
             total[(slice(None), *part)] += found * weight
             weights[part] += weight
-        return (total / weights).astype(np.float16)
+            shares = weight / (1 + np.exp(-found.clip(-30, 30)))
+            looks += np.einsum("nijk,cijk->nc", shares, features, optimize=True)
+            cells += shares.sum(axis=(1, 2, 3))
+        logits = (total / weights)[(slice(None), *inside)].astype(np.float16)
+        return _Located(logits, grid, looks / np.maximum(cells, 1e-6)[:, np.newaxis], cells >= _SEEN_CELLS)
 
     @torch.inference_mode()
-    def _both_ways(self, scan: RegionBatch) -> NamedGrids:
-        """The mean of the patient's and the mirrored patient's answer, so that sides follow from places."""
-        straight = signed_logits(self._network(_laid_out(scan)))
+    def _both_ways(self, scan: RegionBatch) -> tuple[NamedGrids, np.ndarray]:
+        """The mean of the patient's and the mirrored patient's answer, so that sides follow from places.
+
+        Also the features of the patient as he is, shape (channels, I, J, K).
+        """
+        similarity, features = self._network.see(_laid_out(scan))
+        straight = signed_logits(similarity)
         mirrored = signed_logits(self._network(_laid_out(_turned_round(scan)))).flip(2)
-        return ((straight + mirrored[:, mirrored_numbers(self.names)]) / 2)[0].numpy()
+        mean = (straight + mirrored[:, mirrored_numbers(self.names)]) / 2
+        return mean[0].numpy(), features[0].numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class _Located:
+    """What was found in one scan.
+
+    Attributes:
+        logits: of every name on the grid.
+        grid: of the scan.
+        looks: features of every name, shape (names, channels).
+        seen: which names have any.
+    """
+
+    logits: NamedGrids
+    grid: RegionGrid
+    looks: np.ndarray
+    seen: np.ndarray
 
 
 def _within_air(shape: tuple[int, ...]) -> tuple[slice, ...]:

@@ -13,6 +13,8 @@ from lib.shapes import Affine
 from lib.volume import Volume
 
 CoarseLogits = Float[np.ndarray, "coarse_i coarse_j coarse_k"]
+Look = Float[np.ndarray, " _channel"]
+"""What a structure looks like to the network that finds it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,4 +64,13 @@ class LocatesRegions(Protocol):
 
     def locate(self, volume: Volume, names: Sequence[str]) -> dict[str, RegionMap]:
         """One map for each of the names that it knows; other names are left out."""
+        ...
+
+
+@runtime_checkable
+class ShowsLooks(Protocol):
+    """Anything that says what structures look like, for a language model to see."""
+
+    def looks(self, volume: Volume) -> dict[str, Look]:
+        """The look of each structure that is seen, by name."""
         ...

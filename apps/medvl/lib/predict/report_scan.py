@@ -10,7 +10,9 @@ from lib.predict.assessable import why_not_assessable
 from lib.predict.cropped import CroppedMask, painted
 from lib.predict.evidence import Evidence, Seen
 from lib.predict.named import NamedMask, SegmentsByName
+from lib.predict.regions import Look, ShowsLooks
 from lib.predict.report import not_assessable, report_of
+from lib.predict.writing import WritesSentences
 from lib.text import Report
 from lib.vocabulary import StructureKind, load_vocabulary
 from lib.volume import Volume
@@ -34,25 +36,35 @@ class ScanReport:
         return {one.label: one.mask for one in self.evidence}
 
 
-def report_scan(volume: Volume, by_name: SegmentsByName) -> ScanReport:
-    """Finds all structures that the weights know, measures them and puts the report together.
+def report_scan(volume: Volume, by_name: SegmentsByName, writer: WritesSentences | None = None) -> ScanReport:
+    """Finds all structures that the weights know, measures them and reports on them.
 
     An image that cannot be assessed gets a report that says so; nothing is looked for in it.
 
     Args:
         volume: any scan or picture.
         by_name: finds structures.
+        writer: writes the sentences; None: they are put together by rule.
     """
     reason = why_not_assessable(volume)
     if reason is not None:
         return ScanReport(not_assessable(reason), ())
     found = by_name.segment_names(volume, by_name.names)
-    return report_from_masks(seen_in(found), volume, lesions_sought=seeks_lesions(by_name.names))
+    looks = by_name.looks(volume) if writer is not None and isinstance(by_name, ShowsLooks) else {}
+    sought = seeks_lesions(by_name.names)
+    return report_from_masks(seen_in(found), volume, lesions_sought=sought, writer=writer, looks=looks)
 
 
-def report_from_masks(seen: Mapping[str, Seen], volume: Volume, *, lesions_sought: bool) -> ScanReport:
+def report_from_masks(
+    seen: Mapping[str, Seen],
+    volume: Volume,
+    *,
+    lesions_sought: bool,
+    writer: WritesSentences | None = None,
+    looks: Mapping[str, Look] | None = None,
+) -> ScanReport:
     """As `report_scan`, of structures that have been found before."""
-    return ScanReport(*report_of(seen, volume, lesions_sought=lesions_sought))
+    return ScanReport(*report_of(seen, volume, lesions_sought=lesions_sought, writer=writer, looks=looks))
 
 
 def seen_in(found: Mapping[str, NamedMask]) -> dict[str, Seen]:

@@ -1,14 +1,16 @@
-"""Scores of reports, a scan a row, beside reports that look at no image.
+"""Scores of reports, a scan a row, beside the same put together by rule and reports that look at no image.
 
 The reference is what the reporter says of the reference's own masks: of every structure that the labels speak
 of and the model knows, and of lesions. Whatever else the model might find is unknown there and is not scored.
-As reference and report are put together alike, word scores (BLEU and so on) are higher than against a
-radiologist's text.
+It is put together by rule. Word scores (BLEU and so on) are therefore high for reports that are put together
+alike, and lower for those that the language model words in its own way; neither is a radiologist's text.
 
-Baselines: `constant` says of every structure asked for that it is normal; `template` says so with an
-adult's usual volumes; `other` is the reference of another scan.
+Baselines: `composed` is the report of the same masks, put together by rule; `constant` says of every
+structure asked for that it is normal; `template` says so with an adult's usual volumes; `other` is the
+reference of another scan.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -19,11 +21,13 @@ from lib.errors import MedVLError
 from lib.predict.assessable import why_not_assessable
 from lib.predict.cropped import CroppedMask
 from lib.predict.evidence import Seen
+from lib.predict.facts import spoken
 from lib.predict.named import SegmentsByName
 from lib.predict.ranges import USUAL_ML, judge_size
-from lib.predict.report import spoken
+from lib.predict.regions import ShowsLooks
 from lib.predict.report_scan import ScanReport, report_from_masks, seeks_lesions, seen_in
-from lib.text import Finding
+from lib.predict.writing import WritesSentences
+from lib.text import Finding, Report
 from lib.train.dataset import Case, read_case
 from lib.train.label_names import totalsegmentator_names
 from lib.train.phantom import make_phantom
@@ -33,6 +37,7 @@ from lib.train.text_metrics import bleu, cider, meteor, rouge_l
 from lib.vocabulary import load_vocabulary
 from lib.volume import Volume
 
+COMPOSED = "composed"
 PHANTOM, LABEL = "phantom", "report"
 CONSTANT, TEMPLATE, OTHER = "constant", "template", "other"
 FIRST_PHANTOM = 5_000_000
@@ -72,7 +77,7 @@ class ReportRow:
         case: its name.
         kind: of the reference, or `kind/baseline`.
         scores: None for a failure.
-        words: BLEU, ROUGE-L, METEOR and CIDEr.
+        words: BLEU, ROUGE-L, METEOR and CIDEr; of written reports also how their sentences came about.
         error: why there are no scores; empty otherwise.
     """
 
@@ -96,6 +101,7 @@ class _Said:
     kind: str
     findings: tuple[Finding, ...]
     masks: dict[str, CroppedMask] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -109,6 +115,7 @@ class _Judged:
     said: str
     kind: str
     scores: ReportScores
+    shares: dict[str, float]
 
 
 def case_references(cases: Iterable[Case]) -> Iterator[Reference | ReportRow]:
@@ -124,10 +131,10 @@ def case_references(cases: Iterable[Case]) -> Iterator[Reference | ReportRow]:
         yield Reference(case.name, case.kind, scan.volume, seen)
 
 
-def phantom_references(count: int) -> Iterator[Reference]:
+def phantom_references(seeds: Iterable[int]) -> Iterator[Reference]:
     """Procedural patients, whose lesions are known too."""
     values = values_by_structure(totalsegmentator_names(), UNIONS)
-    for seed in range(FIRST_PHANTOM, FIRST_PHANTOM + count):
+    for seed in seeds:
         phantom = make_phantom(seed)
         seen = {name: _seen(np.isin(phantom.label_map, value)) for name, value in values.items()}
         seen["lesion"] = _seen(phantom.lesion_map > 0)
@@ -140,6 +147,7 @@ def evaluate_report(
     told: Callable[[str], None],
     *,
     baselines: bool = True,
+    writer: WritesSentences | None = None,
 ) -> list[ReportRow]:
     """Reports on every scan and scores what is said; as word scores need all references, rows come last.
 
@@ -148,6 +156,7 @@ def evaluate_report(
         by_name: the model.
         told: hears which scan is done.
         baselines: whether reports that look at no image are scored too.
+        writer: writes the sentences; None: they are put together by rule.
     """
     rows: list[ReportRow] = []
     judged: list[_Judged] = []
@@ -159,7 +168,7 @@ def evaluate_report(
         asked = _asked_for(reference, by_name().names)
         try:
             right = asked.report
-            said = [_by_model(asked, by_name()), *(_blind(asked, before) if baselines else ())]
+            said = [*_by_model(asked, by_name(), writer), *(_blind(asked, before) if baselines else ())]
         except _FAILURES as error:
             rows.append(ReportRow(reference.name, reference.kind, error=_reason(error)))
             continue
@@ -203,13 +212,32 @@ def _asked_for(reference: Reference, served: tuple[str, ...]) -> Reference:
     return replace(reference, seen=seen)
 
 
-def _by_model(reference: Reference, by_name: SegmentsByName) -> _Said:
-    if why_not_assessable(reference.volume) is not None:
-        return _Said(reference.kind, ())
+def _by_model(
+    reference: Reference, by_name: SegmentsByName, writer: WritesSentences | None
+) -> Iterator[_Said]:
+    """What the model says; where it writes, also what is put together by rule of the same masks."""
+    volume = reference.volume
+    if why_not_assessable(volume) is not None:
+        yield _Said(reference.kind, ())
+        return
     names = [name for name in by_name.names if name in reference.seen]
-    found = seen_in(by_name.segment_names(reference.volume, names)) if names else {}
-    scan = report_from_masks(found, reference.volume, lesions_sought=False)
-    return _Said(reference.kind, scan.report.findings, scan.masks)
+    found = seen_in(by_name.segment_names(volume, names)) if names else {}
+    by_rule = report_from_masks(found, volume, lesions_sought=False)
+    if writer is None:
+        yield _Said(reference.kind, by_rule.report.findings, by_rule.masks)
+        return
+    looks = by_name.looks(volume) if isinstance(by_name, ShowsLooks) else {}
+    began_s = time.monotonic()
+    written = report_from_masks(found, volume, lesions_sought=False, writer=writer, looks=looks)
+    shares = {"seconds_writing": time.monotonic() - began_s} | _wording_shares(written.report)
+    yield _Said(reference.kind, written.report.findings, written.masks, shares)
+    yield _Said(f"{reference.kind}/{COMPOSED}", by_rule.report.findings, by_rule.masks)
+
+
+def _wording_shares(report: Report) -> dict[str, float]:
+    """How the sentences of findings and impression came about, as shares of all."""
+    total = max(1, sum(report.wordings.values()))
+    return {f"share_{wording}": count / total for wording, count in report.wordings.items()}
 
 
 def _blind(reference: Reference, before: ScanReport | None) -> Iterator[_Said]:
@@ -244,7 +272,7 @@ def _normal(name: str, numbers: str) -> Finding:
 def _judge(case: str, said: _Said, right: ScanReport) -> _Judged:
     scores = score_report(said.findings, said.masks, right.report.findings, right.masks)
     reference = " ".join(finding.text for finding in right.report.findings)
-    return _Judged(case, reference, said.text, said.kind, scores)
+    return _Judged(case, reference, said.text, said.kind, scores, said.shares)
 
 
 def _with_words(judged: Sequence[_Judged]) -> Iterator[ReportRow]:
@@ -257,7 +285,7 @@ def _with_words(judged: Sequence[_Judged]) -> Iterator[ReportRow]:
         for one, value in zip(same, ciders, strict=True):
             words = {f"bleu{most}": bleu(one.said, one.right, most) for most in (1, 2, 3, 4)}
             words |= {"rouge_l": rouge_l(one.said, one.right), "meteor": meteor(one.said, one.right)}
-            yield ReportRow(one.case, kind, one.scores, words | {"cider": value})
+            yield ReportRow(one.case, kind, one.scores, words | one.shares | {"cider": value})
 
 
 def _seen(mask: np.ndarray) -> Seen:

@@ -15,9 +15,9 @@ import numpy as np
 from lib.geometry import spacing_mm, world_axes
 from lib.predict.atlas import body_frame
 from lib.predict.evidence import Seen
+from lib.predict.facts import spoken
 from lib.predict.measure import Measurement, length_mm, measure
 from lib.predict.ranges import is_scrap, judge_size
-from lib.predict.report import spoken
 from lib.text import Size
 from lib.vocabulary import QuestionKind, load_vocabulary
 from lib.volume import Volume

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lib.predict.consistency import judged_claims, judged_sides
+from lib.predict.consistency import PARTIAL, SIZES, judged_claims, judged_sides
 from lib.predict.cropped import CroppedMask
-from lib.text import Finding
+from lib.text import Finding, Size
 from lib.vocabulary import Side, load_vocabulary
 from lib.vocabulary.lexicon import Item, Kind, lexicon_of, read_items
 from lib.vocabulary.structures import Concept
@@ -22,10 +22,10 @@ from lib.vocabulary.structures import Concept
 Tag = tuple[str, str]
 _DENIED = re.compile(r"\b(no|not|without|absent|denied)\b", re.IGNORECASE)
 _STATES = {
-    "enlarged": re.compile(r"\b(enlarged|\w*megaly)\b", re.IGNORECASE),
-    "small": re.compile(r"\b(small|shrunken|atroph\w+)\b(?! bowel| intestine)", re.IGNORECASE),
+    "enlarged": SIZES[Size.ENLARGED],
+    "small": SIZES[Size.SMALL],
     "shorter": re.compile(r"\bshorter\b", re.IGNORECASE),
-    "partial": re.compile(r"\bpartly\b", re.IGNORECASE),
+    "partial": PARTIAL,
 }
 SEEN, LESION = "seen", "lesion"
 _NOWHERE = "body"
