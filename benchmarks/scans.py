@@ -53,6 +53,9 @@ def write_scan(path: Path, stack: Stack) -> None:
     scale = np.diag([*((size - 1) / (SIDE - 1) for size in organ.shape[:2]), step, 1.0])
     write_volume(Volume(np.rint(hu).astype(np.int16)[None], scan.affine @ scale, Modality.CT), path)
     mask = np.stack([_slice_at(organ, height) > 0.5 for height in heights], axis=-1)
+    mask[..., : stack.around] = mask[..., stack.around + stack.slices :] = (
+        False  # the sample CT cuts the liver
+    )
     np.save(path.with_suffix(".npy"), mask)
 
 

@@ -14,11 +14,12 @@ from conftest import REPOSITORY
 from lib.errors import ConfigError
 from lib.model.build import build_sam2, load_sam2
 from lib.model.config import load_segmenter_config
-from lib.model.engine import EngineChoice, TorchEngine, make_engine
-from lib.model.engine_openvino import OpenVinoEngine
+from lib.model.engine import EngineChoice, TorchDecoder, TorchEngine, make_engine
+from lib.model.engine_openvino import OpenVinoDecoder, OpenVinoEngine
 from lib.model.slice_encoder import TinyVitEncoder, fuse_batch_norm
 from lib.model.volume_segmenter import SlicePrompt, VolumeSegmenter
 from lib.model.weights import WeightsState, default_name, default_weights_dir, find_entry, weights_state
+from lib.predict import load_predictor
 
 CPU = torch.device("cpu")
 
@@ -98,6 +99,15 @@ def test_masks_of_the_installed_weights_are_the_same_with_both_engines(installed
             masks.append(segmenter.decode(embedding, prompt).mask_logits.numpy() > 0)
     assert masks[0].sum() > 500
     assert 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum()) >= 0.999
+
+
+def test_what_serves_encodes_and_decodes_by_the_engine_that_was_asked_for(installed):
+    for choice, kinds in (
+        (EngineChoice.AUTO, (OpenVinoEngine, OpenVinoDecoder)),
+        (EngineChoice.TORCH, (TorchEngine, TorchDecoder)),
+    ):
+        segmenter = load_predictor(default_name(), default_weights_dir(), "cpu", 0, choice).segmenter
+        assert (type(segmenter.engine), type(segmenter.decoder)) == kinds
 
 
 def test_the_fastest_engine_is_chosen_and_said_in_the_log(caplog):

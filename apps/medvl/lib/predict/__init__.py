@@ -9,7 +9,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from lib.errors import ConfigError
 from lib.model.build import build_serving
 from lib.model.config import SegmenterConfig
-from lib.model.engine import EncoderEngine, EngineChoice, make_engine
+from lib.model.engine import DecoderEngine, EncoderEngine, EngineChoice, make_decoder, make_engine
 from lib.model.publish import ServingTensors, read_serving
 from lib.model.volume_segmenter import VolumeSegmenter
 from lib.predict.embedding_files import EmbeddingFiles, FileBackedEngine
@@ -32,7 +32,7 @@ def load_predictor(
         weights_dir: where `medvl weights fetch` put them.
         device: a torch device such as "cpu" or "cuda:0".
         cache_bytes: bound on the slice embeddings kept in memory.
-        engine: what runs the slice encoder.
+        engine: what runs slice encoder and mask decoder.
         disk_bytes: bound on the slice embeddings kept in files beside the weights; 0: none.
 
     Raises:
@@ -42,10 +42,11 @@ def load_predictor(
     serving = read_serving(weights, weights_dir)
     sam2, config = build_serving(weights, weights_dir, serving)
     encoder = make_engine(engine, sam2.to(device), config)
+    decoder = make_decoder(engine, sam2, config)
     if disk_bytes:
         files = EmbeddingFiles(weights_dir / "embeddings", disk_bytes)
         encoder = FileBackedEngine(encoder, files, serving.encoder_sha256)
-    segmenter = _segmenter(sam2, config, serving, torch.device(device), encoder)
+    segmenter = _segmenter(sam2, config, serving, torch.device(device), (encoder, decoder))
     return Predictor(segmenter, EmbeddingCache(cache_bytes))
 
 
@@ -65,8 +66,9 @@ def load_newer(before: Predictor, weights: str, weights_dir: Path) -> Predictor:
     if serving.encoder_sha256 != before.segmenter.encoder_sha256:
         raise ConfigError("The weights themselves were replaced while the server runs; start it again.")
     sam2, config = build_serving(weights, weights_dir, serving)
-    device, engine = before.segmenter.device, before.segmenter.engine
-    return replace(before, segmenter=_segmenter(sam2, config, serving, device, engine))
+    device = before.segmenter.device
+    engines = (before.segmenter.engine, before.segmenter.decoder.rebuilt(sam2.to(device)))
+    return replace(before, segmenter=_segmenter(sam2, config, serving, device, engines))
 
 
 def _segmenter(
@@ -74,6 +76,7 @@ def _segmenter(
     config: SegmenterConfig,
     serving: ServingTensors,
     device: torch.device,
-    engine: EncoderEngine,
+    engines: tuple[EncoderEngine, DecoderEngine],
 ) -> VolumeSegmenter:
-    return VolumeSegmenter(sam2, config, serving.sha256, device, engine, serving.encoder_sha256)
+    encoder, decoder = engines
+    return VolumeSegmenter(sam2, config, serving.sha256, device, encoder, serving.encoder_sha256, decoder)

@@ -156,12 +156,33 @@ def tapered(frames: BinaryMask, ends: Ends) -> BinaryMask:
 
 def _scaled(mask: SliceMask, centre: np.ndarray, scale: float, moved: np.ndarray | float = 0.0) -> SliceMask:
     """A mask shrunk towards a point (row, col), and moved by rows and columns."""
-    if scale < _SMALLEST_SCALE:
+    if scale < _SMALLEST_SCALE or not mask.any():
         return np.zeros_like(mask)
     grow = 1.0 / scale
-    offset = centre - grow * (centre + moved)
-    values = ndimage.affine_transform(mask.astype(np.float32), np.eye(2) * grow, offset=offset, order=1)
-    return np.asarray(values > 0.5)
+    lowest, highest = _corners(mask)
+    reached = [centre + moved + scale * (corner - centre) for corner in (lowest, highest)]
+    low = np.clip(np.floor(reached[0]), 0, mask.shape).astype(int)
+    high = np.clip(np.ceil(reached[1]) + 1, low, mask.shape).astype(int)
+    shape = np.zeros_like(mask)
+    if (high == low).any():
+        return shape
+    shown = (slice(lowest[0], highest[0] + 1), slice(lowest[1], highest[1] + 1))
+    values = ndimage.affine_transform(
+        mask[shown].astype(np.float32),
+        np.eye(2) * grow,
+        offset=grow * low + centre - grow * (centre + moved) - lowest,
+        output_shape=tuple(high - low),
+        order=1,
+    )
+    shape[low[0] : high[0], low[1] : high[1]] = values > 0.5
+    return shape
+
+
+def _corners(mask: SliceMask) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest row and column around a mask that is not empty, one more where there is one."""
+    rows, cols = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    lowest = np.maximum(np.array([rows[0], cols[0]]) - 1, 0)
+    return lowest, np.minimum(np.array([rows[-1], cols[-1]]) + 1, np.array(mask.shape) - 1)
 
 
 def redrawn(scan: EmbeddedScan, plan: ObjectPlan, track: Track, shape: BinaryMask) -> Track:
