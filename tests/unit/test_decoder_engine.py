@@ -109,10 +109,33 @@ def test_a_decoder_made_again_draws_with_the_new_parameters(decoder, sam2):
         )
 
 
-def test_several_slices_at_once_are_refused(decoder):
-    levels = (slice_levels()[0].expand(2, -1, -1, -1),)
-    with pytest.raises(ValueError, match="one slice"):
-        decoder.decode(levels, PromptTensors(boxes=BOX.expand(2, -1, -1)))
+def test_several_slices_are_drawn_as_the_network_draws_them(sam2, decoder):
+    levels = (torch.cat([slice_levels(0)[0], slice_levels(1)[0]]),)
+    prompts = PromptTensors(boxes=torch.cat([BOX, BOX + 4.0]), masks=mask_logits().expand(2, -1, -1, -1))
+    with torch.inference_mode():
+        assert_same(decoder.decode(levels, prompts), decode_batch(sam2, levels, prompts))
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (3, 8), (8, 5)])
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_a_part_of_a_slice_is_drawn_where_it_lies(sam2, decoder, corner, with_mask):
+    (row, col), side = corner, 8
+    levels = (slice_levels()[0][..., row : row + side, col : col + side],)
+    masks = mask_logits()[..., 4 * row : 4 * (row + side), 4 * col : 4 * (col + side)] if with_mask else None
+    prompts = PromptTensors(boxes=BOX, masks=masks)
+    with torch.inference_mode():
+        expected = decode_batch(sam2, levels, prompts, corner=corner)
+        assert_same(decoder.decode(levels, prompts, corner=corner), expected)
+        elsewhere = decode_batch(sam2, levels, prompts, corner=(0, 1))
+    assert (expected.mask_logits - elsewhere.mask_logits).abs().max() > 1e-3
+
+
+def test_what_this_decoder_cannot_draw_is_refused(decoder):
+    (level,) = slice_levels()
+    with pytest.raises(ValueError, match="one mask on a square"):
+        decoder.decode((level[..., :8, :],), PromptTensors(boxes=BOX))
+    with pytest.raises(ValueError, match="one mask on a square"):
+        decoder.decode((level,), PromptTensors(boxes=BOX), multimask=True)
 
 
 def test_the_decoder_follows_the_choice_of_engine_and_torch_draws_several_masks():

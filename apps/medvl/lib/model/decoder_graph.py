@@ -24,29 +24,30 @@ class DecoderGraph(GraphParts):
         ops: `openvino.opset13`.
         sam2: the network, with its parameters.
         with_mask: whether a mask is among the prompts.
+        side: cells along each side of what is drawn on, the canvas or a part of it.
     """
 
-    def __init__(self, ops: ModuleType, sam2: SAM2Base, *, with_mask: bool) -> None:
+    def __init__(self, ops: ModuleType, sam2: SAM2Base, *, with_mask: bool, side: int) -> None:
         super().__init__(ops)
         self._prompt_encoder: Any = sam2.sam_prompt_encoder
         self._decoder: Any = sam2.sam_mask_decoder
         self._with_mask = with_mask
-        self._side = int(sam2.sam_prompt_encoder.image_embedding_size[0])
+        self._side = side
         self._channels = int(sam2.sam_mask_decoder.transformer_dim)
         self._no_memory = array(sam2.no_mem_embed).reshape(-1) if sam2.directly_add_no_mem_embed else None
-        position = array(sam2.sam_prompt_encoder.get_dense_pe())[0]
-        self._position = position.reshape(self._channels, -1).T
+        self._position = ops.parameter([side**2, self._channels], np.float32)
 
     def build(self) -> tuple[list[Node], list[Node]]:
         """Results and parameters.
 
-        Parameters are an embedding (1, C, h, w), the tokens of points and boxes (N, C) and,
-        where there is one, a mask (1, 1, 4h, 4w). Results are the mask's logits (1, 1, 4h, 4w), its predicted
-        overlap (1, 1), its token (1, C) and, where the weights know it, the object's logit (1, 1).
+        Parameters are an embedding (1, C, h, w), the tokens of points and boxes (N, C), where each cell
+        lies (h * w, C) and, where there is one, a mask (1, 1, 4h, 4w). Results are the mask's logits
+        (1, 1, 4h, 4w), its predicted overlap (1, 1), its token (1, C) and, where the weights know it, the
+        object's logit (1, 1).
         """
         embedding = self._ops.parameter([1, self._channels, self._side, self._side], np.float32)
         prompt = self._ops.parameter([-1, self._channels], np.float32)
-        given = [embedding, prompt]
+        given = [embedding, prompt, self._position]
         cells = self._to_cells(embedding)
         if self._with_mask:
             given.append(self._ops.parameter([1, 1, 4 * self._side, 4 * self._side], np.float32))
@@ -83,7 +84,7 @@ class DecoderGraph(GraphParts):
 
     def _transformer(self, tokens: Node, cells: Node) -> tuple[Node, Node]:
         """sam2's `TwoWayTransformer`: tokens and cells look at one another in turn."""
-        asked, position = tokens, self._constant(self._position)
+        asked, position = tokens, self._position
         transformer = self._decoder.transformer
         for layer in transformer.layers:
             tokens = self._norm(self._self_attention(tokens, asked, layer), layer.norm1)

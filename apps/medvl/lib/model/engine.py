@@ -63,9 +63,14 @@ class DecoderEngine(Protocol):
         ...
 
     def decode(
-        self, levels: tuple[FeatureMap, ...], prompts: PromptTensors, *, multimask: bool = False
+        self,
+        levels: tuple[FeatureMap, ...],
+        prompts: PromptTensors,
+        *,
+        multimask: bool = False,
+        corner: tuple[int, int] = (0, 0),
     ) -> DecodedBatch:
-        """Draw one object on one slice, as `lib.model.decoder.decode_batch` does."""
+        """Draw one object on each slice, as `lib.model.decoder.decode_batch` does."""
         ...
 
     def rebuilt(self, sam2: SAM2Base) -> "DecoderEngine":
@@ -119,10 +124,15 @@ class TorchDecoder:
         return f"torch {torch.__version__} {next(self._sam2.parameters()).device.type}"
 
     def decode(
-        self, levels: tuple[FeatureMap, ...], prompts: PromptTensors, *, multimask: bool = False
+        self,
+        levels: tuple[FeatureMap, ...],
+        prompts: PromptTensors,
+        *,
+        multimask: bool = False,
+        corner: tuple[int, int] = (0, 0),
     ) -> DecodedBatch:
         """Draw one object on each slice."""
-        return decode_batch(self._sam2, levels, prompts, multimask=multimask)
+        return decode_batch(self._sam2, levels, prompts, multimask=multimask, corner=corner)
 
     def rebuilt(self, sam2: SAM2Base) -> "TorchDecoder":
         """The same for other parameters of the same network."""

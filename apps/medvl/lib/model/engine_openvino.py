@@ -8,11 +8,13 @@ it is therefore imported as if that package were not installed.
 import importlib
 import queue
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
@@ -101,17 +103,15 @@ class OpenVinoDecoder:
     """
 
     def __init__(self, sam2: SAM2Base, threads: int) -> None:
-        openvino = import_openvino()
-        ops, core = importlib.import_module("openvino.opset13"), openvino.Core()
-        self._prompt_encoder = sam2.sam_prompt_encoder
+        self._openvino = import_openvino()
+        self._sam2 = sam2
         self._threads = threads
-        self._version = _version(openvino)
-        self._requests: dict[bool, _Requests] = {}
+        self._version = _version(self._openvino)
+        self._compiling = threading.Lock()
+        self._requests: dict[tuple[int, bool], _Requests] = {}
+        self._position = sam2.sam_prompt_encoder.get_dense_pe()[0]
         for with_mask in (False, True):
-            graph = DecoderGraph(ops, sam2, with_mask=with_mask)
-            model = openvino.Model(*graph.build(), "mask decoder")
-            compiled = core.compile_model(model, "CPU", _options(threads, "f32", 1))
-            self._requests[with_mask] = _Requests(compiled, 1)
+            self._compiled(self._position.shape[-1], with_mask=with_mask)
 
     @property
     def identity(self) -> str:
@@ -119,30 +119,54 @@ class OpenVinoDecoder:
         return f"openvino {self._version} cpu f32"
 
     def decode(
-        self, levels: tuple[FeatureMap, ...], prompts: PromptTensors, *, multimask: bool = False
+        self,
+        levels: tuple[FeatureMap, ...],
+        prompts: PromptTensors,
+        *,
+        multimask: bool = False,
+        corner: tuple[int, int] = (0, 0),
     ) -> DecodedBatch:
-        """Draw one object on one slice.
+        """Draw one object on each slice, or on the same square part of each, one after the other.
 
         Args:
-            levels: the slice's one feature map (1, C, h, w).
-            prompts: for this slice.
+            levels: the one feature map (B, C, h, w) of the slices.
+            prompts: one for each slice.
             multimask: False; one mask is drawn for each prompt.
+            corner: row and column of the canvas cell at which the feature map begins.
 
         Raises:
-            ValueError: several slices, several feature maps or several masks are asked for.
+            ValueError: several feature maps, a part that is no square, or several masks are asked for.
         """
-        if multimask or len(levels) > 1 or len(levels[-1]) > 1:
-            raise ValueError("This decoder draws one mask on one slice of one feature map.")
-        image = levels[-1]
-        sparse, _ = self._prompt_encoder(points=prompts.points, boxes=prompts.boxes, masks=None)
-        masks = fitted(prompts.masks, image.shape[-2], image.shape[-1])
-        given = [image, sparse[0]] + ([] if masks is None else [masks])
-        arrays = [one.float().contiguous().numpy() for one in given]
-        mask, iou, token, *score = (
-            torch.from_numpy(found) for found in self._requests[masks is not None].run(arrays)
-        )
-        object_logit = score[0][:, 0] if score else torch.full((1,), ALWAYS_THERE)
-        return DecodedBatch(mask, iou, token[None], object_logit)
+        images = levels[-1]
+        height, width = images.shape[-2:]
+        if multimask or len(levels) > 1 or height != width:
+            raise ValueError("This decoder draws one mask on a square of one feature map.")
+        sparse, _ = self._sam2.sam_prompt_encoder(points=prompts.points, boxes=prompts.boxes, masks=None)
+        masks = fitted(prompts.masks, height, width)
+        row, col = corner
+        position = self._position[:, row : row + height, col : col + width].flatten(1).T
+        compiled = self._compiled(height, with_mask=masks is not None)
+        drawn = []
+        for number, tokens in enumerate(sparse):
+            given = [images[number][None], tokens, position] + (
+                [] if masks is None else [masks[number][None]]
+            )
+            drawn.append(compiled.run([one.float().contiguous().numpy() for one in given]))
+        mask, iou, token, *score = (torch.from_numpy(np.stack(found)) for found in zip(*drawn, strict=True))
+        object_logit = score[0][:, 0, 0] if score else torch.full((len(mask),), ALWAYS_THERE)
+        return DecodedBatch(mask[:, 0], iou[:, 0], token, object_logit)
+
+    def _compiled(self, side: int, *, with_mask: bool) -> "_Requests":
+        """The graph for so many cells along each side, compiled when it is needed first."""
+        with self._compiling:
+            if (side, with_mask) not in self._requests:
+                ops = importlib.import_module("openvino.opset13")
+                graph = DecoderGraph(ops, self._sam2, with_mask=with_mask, side=side)
+                model = self._openvino.Model(*graph.build(), "mask decoder")
+                options = _options(self._threads, "f32", 1)
+                compiled = self._openvino.Core().compile_model(model, "CPU", options)
+                self._requests[side, with_mask] = _Requests(compiled, 1)
+            return self._requests[side, with_mask]
 
     def rebuilt(self, sam2: SAM2Base) -> "OpenVinoDecoder":
         """The same for other parameters of the same network."""

@@ -1,4 +1,4 @@
-"""Many objects on one part of a slice in one decoder run.
+"""Objects on one part of a slice.
 
 The TinyViT encoder knows no absolute position, and the decoder was trained on parts of the canvas, so that an
 object may be drawn on the cells around it alone: a quarter of the side costs a tenth of the time. Hiera's
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
-from lib.model.decoder import PIXELS_PER_CELL, PromptTensors, decode_batch
+from lib.model.decoder import PIXELS_PER_CELL, PromptTensors
+from lib.model.engine import DecoderEngine
 from lib.shapes import FeatureMap, Scores
 
 BoxesPx = Float[Tensor, "batch 4"]
@@ -91,20 +91,19 @@ class PartOutput:
 
 
 def decode_part(
-    sam2: SAM2Base, levels: tuple[FeatureMap, ...], prompts: PartPrompts, *, boxes_as_points: bool
+    decoder: DecoderEngine, levels: tuple[FeatureMap, ...], prompts: PartPrompts, *, boxes_as_points: bool
 ) -> PartOutput:
     """Draw several objects on one part of a slice, without memory.
 
     Args:
-        sam2: the network.
+        decoder: runs the network.
         levels: feature maps (1, C, h, w) of the slice from fine to coarse.
         prompts: one for each object.
         boxes_as_points: SAM2 takes a box as two labelled points, SAM as a box.
     """
     points, boxes = _points_and_boxes(prompts, boxes_as_points=boxes_as_points)
     count = len(boxes) if boxes is not None else len(points[0]) if points is not None else 0
-    drawn = decode_batch(
-        sam2,
+    drawn = decoder.decode(
         tuple(_cut(level, levels[-1], prompts.part).expand(count, -1, -1, -1) for level in levels),
         PromptTensors(points, boxes, prompts.mask_logits),
         corner=(prompts.part.row, prompts.part.col),

@@ -157,10 +157,10 @@ class VolumeSegmenter:
         )
 
     def decode_part(self, embedding: SliceEmbedding, prompts: PartPrompts) -> PartOutput:
-        """Draw several objects on one part of a slice in one run, without memory."""
+        """Draw objects on one part of a slice, without memory."""
         as_points = self.config.backbone is Backbone.HIERA
         on_device = prompts.to(self.device)
-        drawn = decode_part(self._sam2, self._on_device(embedding), on_device, boxes_as_points=as_points)
+        drawn = decode_part(self.decoder, self._on_device(embedding), on_device, boxes_as_points=as_points)
         return drawn if self.config.object_scores else replace(drawn, object_logit=None)
 
     def decode_vectors(

@@ -241,7 +241,16 @@ def _near(scan: EmbeddedScan, inside: Tensor, reach_mm: float) -> Tensor:
     height_mm = scan.plane.size[0] * scan.plane.pixel_mm[0]
     pixel_mm = height_mm / (scan.canvas.inner[0] * inside.shape[-1] / scan.canvas.side)
     reach = max(1, round(reach_mm / pixel_mm))
-    return max_pool2d(inside.float()[None, None], 2 * reach + 1, stride=1, padding=reach)[0, 0] > 0
+    near = torch.zeros_like(inside)
+    window = tuple(
+        slice(max(0, int(shown[0]) - reach), int(shown[-1]) + 1 + reach)
+        for shown in (torch.nonzero(inside.any(dim=1))[:, 0], torch.nonzero(inside.any(dim=0))[:, 0])
+    )
+    grown = inside[window].float()[None, None]
+    for kernel, padding in (((2 * reach + 1, 1), (reach, 0)), ((1, 2 * reach + 1), (0, reach))):
+        grown = max_pool2d(grown, kernel, stride=1, padding=padding)  # a square is two lines
+    near[window] = grown[0, 0] > 0
+    return near
 
 
 def _paint(canvas: _Canvas, index: int, logits: Mapping[str, np.ndarray]) -> None:
