@@ -27,7 +27,7 @@ def run(monkeypatch):
     monkeypatch.setattr(command, "load_by_name", lambda *_: by_name)
     monkeypatch.setattr(command, "for_words", lambda given: given)
     monkeypatch.setattr(command, "serving_sha256", lambda *_: "ab" * 32)
-    monkeypatch.setattr(command, "LazyWriter", lambda *_: None, raising=False)
+    monkeypatch.setattr(command, "LazyWriter", lambda *_: None)
 
     def invoke(*words):
         result = CliRunner().invoke(command.app, [str(word) for word in words])

@@ -141,7 +141,7 @@ def run_demo(output: Path, pictures: list[Path], console: Console) -> DemoResult
             clicked_target = next((one for one in targets if one.organ == CLICKED_ORGAN), targets[0])
             steps = _click_all(client, clicked_target, volume, console)
             scan = Scan(clicked_target.image_id, volume, _silver(data, volume))
-            told = partial(console.print, markup=False, highlight=False)
+            told = partial(console.print, markup=False, highlight=False, soft_wrap=True)
             spoken = speak(client, scan, data.organs, told)
             diagnosed = diagnose_pictures(client, shown, told)
     for outcome in outcomes:

@@ -32,6 +32,7 @@ from lib.request.options import (
     SHARED_CLIENT_IDS,
 )
 from lib.request.scaling import PLAIN, Scaling, parse_scaling
+from lib.request.values import choice_in, flag_in, shorten, text_in
 
 __all__ = [
     "AUTO",
@@ -165,29 +166,24 @@ def parse_request(fields: Mapping[str, Any]) -> SegmentRequest:
         image=Path(str(given.get("image", ""))),
         user=_user(given),
         objects=_objects(given),
-        text=_text(given, "text", MAX_TEXT_CHARACTERS),
-        question=_text(given, "question", MAX_QUESTION_CHARACTERS),
-        fhir=_flag(given, "fhir"),
-        study_uid=_text(given, "study_uid", MAX_NAME_CHARACTERS) or None,
+        text=text_in(given, "text", MAX_TEXT_CHARACTERS),
+        question=text_in(given, "question", MAX_QUESTION_CHARACTERS),
+        fhir=flag_in(given, "fhir"),
+        study_uid=text_in(given, "study_uid", MAX_NAME_CHARACTERS) or None,
         scaling=parse_scaling(given),
         structures=_structures(given.get("structures", [])),
         keeps_ids="restore_label_idx" in given,
         scribbles=Path(str(given["scribbles"])) if "scribbles" in given else None,
         scribble_values=_label_values(given.get("label_info", [])),
         slice_index=_slice_index(given),
-        axis=_choice(given, "axis", AXES) or AUTO,
+        axis=choice_in(given, "axis", AXES) or AUTO,
         propagation=_propagation(given),
         window=_window(given),
-        undo=_flag(given, "undo"),
-        reset_state=_flag(given, "reset_state"),
-        suffix=_choice(given, "result_extension", RESULT_SUFFIXES),
-        compress=_flag(given, "result_compress", default=True),
+        undo=flag_in(given, "undo"),
+        reset_state=flag_in(given, "reset_state"),
+        suffix=choice_in(given, "result_extension", RESULT_SUFFIXES),
+        compress=flag_in(given, "result_compress", default=True),
     )
-
-
-def shorten(value: Any, limit: int = 60) -> str:
-    """A value as an error message may show it."""
-    return text if len(text := repr(value)) <= limit else f"{text[:limit]}..."
 
 
 def _refuse_unknown(given: Mapping[Any, Any], known: Any, what: str) -> None:
@@ -204,14 +200,14 @@ def _user(given: Mapping[str, Any]) -> str | None:
     session = given.get("session")
     if isinstance(session, Mapping):
         return f"session:{session.get('name', '')}"
-    client = _text(given, "client_id", MAX_TEXT_CHARACTERS)
+    client = text_in(given, "client_id", MAX_TEXT_CHARACTERS)
     return None if client in SHARED_CLIENT_IDS else f"client:{client}"
 
 
 def _objects(given: Mapping[str, Any]) -> dict[str, ObjectRequest]:
     if "objects" not in given:
-        name = _text(given, "label", MAX_NAME_CHARACTERS)
-        name = name or _text(given, "selected_label_name", MAX_NAME_CHARACTERS)
+        name = text_in(given, "label", MAX_NAME_CHARACTERS)
+        name = name or text_in(given, "selected_label_name", MAX_NAME_CHARACTERS)
         return {name or DEFAULT_LABEL: _object(given)}
     objects = given["objects"]
     if not isinstance(objects, Mapping) or not 1 <= len(objects) <= MAX_OBJECTS:
@@ -365,40 +361,13 @@ def _slice_index(given: Mapping[str, Any]) -> int | None:
 
 
 def _propagation(given: Mapping[str, Any]) -> Propagation | None:
-    name = _choice(given, "propagation", tuple(kind.value for kind in Propagation))
+    name = choice_in(given, "propagation", tuple(kind.value for kind in Propagation))
     return None if name is None else Propagation(name)
 
 
 def _window(given: Mapping[str, Any]) -> str | None:
-    name = _text(given, "window", MAX_NAME_CHARACTERS)
+    name = text_in(given, "window", MAX_NAME_CHARACTERS)
     return None if name in {"", AUTO} else name
-
-
-def _choice(given: Mapping[str, Any], name: str, allowed: Sequence[str]) -> str | None:
-    """One of a few words; empty and absent mean no choice. Whole numbers stand for their digits."""
-    value = given.get(name, "")
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if text == "":
-        return None
-    if text not in allowed:
-        raise InputError(f"{name} must be one of {', '.join(allowed)}; got {shorten(value)}.")
-    return str(text)
-
-
-def _text(given: Mapping[str, Any], name: str, limit: int) -> str:
-    value = given.get(name, "")
-    if not isinstance(value, str) or len(value) > limit:
-        raise InputError(f"{name} must be text of at most {limit} characters; got {shorten(value)}.")
-    return value.strip()
-
-
-def _flag(given: Mapping[str, Any], name: str, *, default: bool = False) -> bool:
-    value = given.get(name, default)
-    words = {"true": True, "false": False, "": default}
-    value = words.get(value.lower(), value) if isinstance(value, str) else value
-    if not isinstance(value, bool):
-        raise InputError(f"{name} must be true or false; got {shorten(value)}.")
-    return value
 
 
 def _check_result_dtype(given: Mapping[str, Any]) -> None:
