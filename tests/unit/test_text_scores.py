@@ -12,7 +12,7 @@ from lib.predict.atlas import CELL_MM
 from lib.train.atlas import AtlasBuilder
 from lib.train.dataset import load_manifest
 from lib.train.evaluate_text import Contender, evaluate_text, summarise_text, text_as_json
-from lib.train.mirror import mirrored, other_side
+from lib.train.mirror import mirrored, mirrored_name, other_side
 from lib.train.structures import values_by_structure
 from lib.train.text_scores import means, score
 from lib.vocabulary import Side
@@ -84,6 +84,42 @@ def test_names_of_data_sets_are_structures_or_unions_of_them():
 )
 def test_the_mirror_image_exchanges_the_names_of_the_sides(name, other):
     assert other_side(name) == other
+
+
+def test_what_only_one_side_has_has_no_name_in_the_mirror_image():
+    assert mirrored_name("lung_middle_lobe_right") is None
+    assert [mirrored_name(name) for name in ("kidney_left", "liver", "what")] == [
+        "kidney_right",
+        "liver",
+        "what",
+    ]
+
+
+def test_the_right_lungs_middle_lobe_belongs_to_the_left_lung_of_the_mirror_image(tmp_path):
+    label_map = np.zeros(SHAPE, dtype=np.uint8)
+    lobes = {
+        1: "lung_upper_lobe_right",
+        2: "lung_middle_lobe_right",
+        3: "lung_lower_lobe_right",
+        4: "lung_upper_lobe_left",
+        5: "lung_lower_lobe_left",
+    }
+    for value in lobes:
+        label_map[10 + 3 * value : 13 + 3 * value, 8:20, 6:18] = value
+    write_volume(PHANTOM.volume, tmp_path / "ct.nii.gz")
+    write_mask(
+        Mask(label_map, PHANTOM.volume.affine, {name: value for value, name in lobes.items()}),
+        tmp_path / "label.nii.gz",
+    )
+    row = {"case": "one", "split": "val", "image": "ct.nii.gz", "label": "label.nii.gz", "labels": lobes}
+    (tmp_path / "manifest.json").write_text(json.dumps([row]))
+    lungs = {"lung_left": label_map[::-1] >= 1, "lung_right": label_map[::-1] >= 4}
+    lungs["lung_left"] = lungs["lung_left"] & ~lungs["lung_right"]
+    contender = Contender("mirrored", lambda _: ScriptedByName(lungs), mirrored=True)
+    rows = {row.label: row for row in evaluate_text([contender], load_manifest(tmp_path))}
+    assert rows["lung_left"].scores.dice == 1.0
+    assert rows["lung_right"].scores.dice == 1.0
+    assert "lung_middle_lobe_left" not in rows
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from lib.predict.referring import answer_text
 from lib.shapes import BinaryMask
 from lib.train.dataset import Case, LabelledScan, read_case
 from lib.train.label_names import same_name
-from lib.train.mirror import mirrored
+from lib.train.mirror import mirrored, mirrored_name
 from lib.train.structures import values_by_structure
 from lib.train.text_scores import TextScores, means, score
 from lib.vocabulary import Side, load_vocabulary, target_of_label
@@ -155,12 +155,14 @@ def _rows_of(
 ) -> Iterator[TextRow]:
     by_name = _Remembering(contender.by_name(case))
     names = case.labels or scan.objects
-    shown, names = mirrored(scan, names) if contender.mirrored else (scan, names)
-    wanted = [
-        one
-        for one in _wanted(names, shown, by_name.names)
-        if not labels or any(same_name(one.label, label) for label in labels)
-    ]
+    asked = _wanted(names, scan, by_name.names)
+    shown = scan
+    if contender.mirrored:
+        shown, _ = mirrored(scan, names)
+        asked = (
+            replace(one, label=label) for one in asked if (label := mirrored_name(one.label)) is not None
+        )
+    wanted = [one for one in asked if not labels or any(same_name(one.label, label) for label in labels)]
     by_name.segment_names(shown.volume, [name for one in wanted for name in _meant(one.label, by_name.names)])
     frame = body_frame(shown.volume)
     middle_x_mm = (frame.low_mm[0] + frame.high_mm[0]) / 2

@@ -25,6 +25,13 @@ def mirrored(scan: LabelledScan, names: Mapping[int, str]) -> tuple[LabelledScan
     return turned, {value: other_side(name) for value, name in names.items()}
 
 
+def mirrored_name(name: str) -> str | None:
+    """What a structure is in the mirror image; None for one that only one side has, as the middle lobe."""
+    structure = load_vocabulary().structure(name)
+    one_sided = structure is not None and structure.side is not None and other_side(name) == name
+    return None if one_sided else other_side(name)
+
+
 def other_side(name: str) -> str:
     """The name of the same structure on the other side; the name itself where there is none."""
     structure = load_vocabulary().structure(name)
