@@ -19,6 +19,7 @@ from lib.train.evaluate_report import ReportRow, phantom_references
 from lib.train.language_stage import AlignRun
 from lib.train.report_config import load_report_stage
 from lib.train.report_facts import SeenStructure, stored_structures
+from lib.train.report_looks import GAS_WORD, OTHER_WORD, begin_as_words
 from lib.train.report_stage import ExampleSampler, score, train_report_stage, validation_examples
 from scripted.language import tiny_config, tiny_language
 
@@ -50,7 +51,7 @@ def config(monkeypatch):
     monkeypatch.setattr(stage, "new_writer", new)
     monkeypatch.setattr(stage, "load_locator", lambda *_: None)
     monkeypatch.setattr(stage, "stored_structures", lambda *_: STRUCTURES)
-    return replace(load_report_stage(), iterations=4, batch_size=3, warmup=1, validated=2)
+    return replace(load_report_stage(), iterations=3, look_iterations=2, batch_size=3, warmup=1, validated=2)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +124,18 @@ def test_scans_are_measured_once_and_those_that_cannot_be_read_have_nothing(tmp_
     looks = {one.facts.name: one.look for one in first}
     assert looks["liver"].tolist() == [0, 1, 2]
     assert all(look is None for name, look in looks.items() if name != "liver")
+
+
+def test_visual_tokens_begin_near_the_word_for_what_they_show(config):
+    writer = stage.new_writer()
+    looks = [torch.as_tensor(one.look) for one in STRUCTURES if one.look is not None]
+    writer.head.standardise(torch.stack(looks))
+    begin_as_words(writer, STRUCTURES, 0.05, seed=1)
+    gas, other = (writer.language.embed(writer.ids_of(word)).mean(dim=0) for word in (GAS_WORD, OTHER_WORD))
+    for one in STRUCTURES:
+        if one.look is not None:
+            token = writer.head([one.look])[0]
+            assert ((token - gas).norm() < (token - other).norm()) == bool(one.gas_share)
 
 
 @pytest.fixture(scope="module")

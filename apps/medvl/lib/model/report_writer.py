@@ -56,13 +56,14 @@ class LookHead(nn.Module):
     def forward(self, looks: Sequence[AnyArray | None]) -> TokenEmbeddings:
         """Visual tokens, shape (N, hidden size); where nothing is shown, one that says so."""
         rows = [
-            self.nothing if look is None else self._seen(torch.as_tensor(look, device=self.mean.device))
+            self.nothing if look is None else self.of_looks(torch.as_tensor(look, device=self.mean.device))
             for look in looks
         ]
         return torch.stack(rows)
 
-    def _seen(self, look: Tensor) -> Tensor:
-        return self.outer(gelu(self.inner((look.float() - self.mean) / self.spread)))
+    def of_looks(self, looks: Tensor) -> Tensor:
+        """Visual tokens of looks, shape (..., hidden size) from (..., look size)."""
+        return self.outer(gelu(self.inner((looks.float() - self.mean) / self.spread)))
 
 
 class ReportWriter:

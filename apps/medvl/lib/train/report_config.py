@@ -18,6 +18,7 @@ class ReportStageConfig:
         language: language configuration.
         seed: of facts, wordings and new parameters.
         iterations: steps of the optimiser in all.
+        look_iterations: further steps, in which hollow organs are shown more often.
         batch_size: sentences a step.
         learning_rate: highest; rises over `warmup` steps, then falls along a cosine to a hundredth.
         warmup: steps.
@@ -31,7 +32,8 @@ class ReportStageConfig:
         lesion_share: of sentences about lesions.
         impression_share: of sentences of impressions.
         unseen_share: of sentences for which no visual token is shown.
-        gas_share: of sentences about hollow organs.
+        gas_share: of sentences about organs those about hollow ones.
+        look_gas_share: the same in the further steps.
         gas_from: share of a hollow organ's voxels from which it is said to contain gas.
         number_spread: standard deviation of the logarithm by which numbers are varied.
         density_spread_hu: standard deviation by which densities are varied.
@@ -41,6 +43,7 @@ class ReportStageConfig:
     language: str
     seed: int
     iterations: int
+    look_iterations: int
     batch_size: int
     learning_rate: float
     warmup: int
@@ -55,6 +58,7 @@ class ReportStageConfig:
     impression_share: float
     unseen_share: float
     gas_share: float
+    look_gas_share: float
     gas_from: float
     number_spread: float
     density_spread_hu: float

@@ -2,6 +2,7 @@
 
 Learned are a low-rank adapter and the projection of looks to visual tokens, by the cross entropy of the
 sentences' tokens. Gas in hollow organs is not among the facts: it can be known from the visual token alone.
+First the wording is learned, then, with visual tokens that begin as words, what they show.
 """
 
 import json
@@ -37,14 +38,16 @@ from lib.train.report_facts import (
     stored_structures,
     varied,
 )
+from lib.train.report_looks import begin_as_words
 from lib.train.report_sentences import worded
 from lib.train.together import own_share
 
 FACTS = "facts"
 """Folder of what was measured of the scans, within that of the run."""
+LOOKS = "looks"
+"""Folder of the checkpoints of the further steps, within that of the run."""
 _TOGETHER = 5
 """Sentences of like length that are computed at once, so that little is padding."""
-_NO_TARGET = -100
 _VALIDATION = 1_000_000
 """Number of the step whose draws are for validation."""
 
@@ -143,18 +146,36 @@ def train_report_stage(
         writer.head.standardise(torch.stack(looks))
     writer.language.to(run.device)
     writer.head.to(run.device)
+    part = _run(writer, ExampleSampler(learned, config), config.iterations, run, report)
+    if part is not None and config.look_iterations:
+        _take(part, part.average, config.language)
+        begin_as_words(writer, learned, config.gas_from, config.seed)
+        shown = replace(config, seed=config.seed + 1, gas_share=config.look_gas_share)
+        further = replace(run, folder=run.folder / LOOKS)
+        part = _run(writer, ExampleSampler(learned, shown), config.look_iterations, further, report)
+    if part is None:
+        return None
+    tensors = {name: value.half().cpu() for name, value in part.average.items()}
+    _take(part, tensors, config.language)
+    scores = score(writer, validation_examples(kept, config))
+    return Aligned(tensors, {SCORES: json.dumps(scores)}, scores)
+
+
+def _run(
+    writer: ReportWriter, sampler: ExampleSampler, iterations: int, run: AlignRun, report: Report
+) -> TrainedPart | None:
+    """What was learned; None if the budget ran out before the end."""
     part = TrainedPart(writer_parameters(writer))
-    sampler = ExampleSampler(learned, config)
 
     def losses(step: int) -> dict[str, Tensor]:
         return batch_loss(writer, own_share(sampler.batch(step)))
 
-    if not run_loop(part, losses, _loop_config(config, run), run.folder, report):
-        return None
-    tensors = {name: value.half().cpu() for name, value in part.average.items()}
-    load_exactly({name: value.data for name, value in part.parameters.items()}, tensors, config.language)
-    scores = score(writer, validation_examples(kept, config))
-    return Aligned(tensors, {SCORES: json.dumps(scores)}, scores)
+    settings = replace(_loop_config(sampler.config, run), iterations=iterations)
+    return part if run_loop(part, losses, settings, run.folder, report) else None
+
+
+def _take(part: TrainedPart, tensors: dict[str, Tensor], name: str) -> None:
+    load_exactly({key: value.data for key, value in part.parameters.items()}, tensors, name)
 
 
 def batch_loss(writer: ReportWriter, batch: Sequence[Example]) -> dict[str, Tensor]:
