@@ -44,7 +44,7 @@ pacs-stop: $(INSTALLED)  ## Ends the Orthanc that `make pacs` started.
 	$(BIN)/python -m lib.cli.pacs stop
 
 test: setup  ## Tests that finish in minutes on two cores.
-	$(BIN)/python -m pytest -m "not slow and not gpu and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not gpu and not browser"
 
 test-slow: setup sample-data  ## The slower checks.
 	$(BIN)/python -m pytest -m "slow and not gpu"
@@ -72,6 +72,8 @@ bench: setup sample-data  ## Benchmarks; the last line of each is one JSON docum
 	$(BIN)/python benchmarks/bench_server.py --append results/bench_server.jsonl
 	$(BIN)/python benchmarks/bench_engines.py --append results/bench_engines.jsonl
 	$(BIN)/python benchmarks/bench_interactive.py --append results/bench_interactive.jsonl
+	$(BIN)/python benchmarks/bench_words.py --append results/bench_words.jsonl
+	$(BIN)/python benchmarks/bench_language.py --append results/bench_language.jsonl
 
 docs: $(INSTALLED)  ## Writes the tables of README.md again from the code.
 	$(BIN)/python tools/readme_tables.py
