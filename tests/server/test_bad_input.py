@@ -3,7 +3,6 @@
 import io
 import json
 import time
-import uuid
 import zipfile
 
 import numpy as np
@@ -134,7 +133,7 @@ def test_a_reply_mode_that_is_not_offered_is_refused(server, output):
     assert infer(server, output=output, **GOOD).status_code in {400, 422}
 
 
-@pytest.mark.parametrize("session_id", [str(uuid.uuid4()), "never-was", "../..", "a\0b"])
+@pytest.mark.parametrize("session_id", ["3a00f6e1-ba5c-47f8-b3c4-9ae59a18d730", "never-was", "../..", "a\0b"])
 def test_a_session_that_is_gone_is_a_410(server, session_id):
     assert "session" in detail_of(infer(server, "", session_id=session_id, **GOOD), 410)
 
