@@ -36,11 +36,21 @@ def main(command: list[str]) -> int:
     signal.signal(signal.SIGHUP, pass_on)
     signal.signal(signal.SIGINT, lambda *_: None)  # the terminal has sent it to the command as well
     status = child.wait()
-    left = descendants(os.getpid())
+    left = left_behind()
     for process, name in left.items():
         print(f"left running, now ended: process {process}, {name}", file=sys.stderr)
     end(left)
     return status or (1 if left else 0)
+
+
+def left_behind() -> dict[int, str]:
+    """What is still there, whatever /proc says while processes come and go: the system knows if there are none."""
+    while _collect():
+        found = descendants(os.getpid())
+        if found:
+            return found
+        time.sleep(POLL_S)
+    return {}
 
 
 def descendants(ancestor: int) -> dict[int, str]:
@@ -85,11 +95,14 @@ def _command(process: int) -> str:
         return ""
 
 
-def _collect() -> None:
-    """Children that have ended are taken off the list of processes."""
-    with suppress(ChildProcessError):
+def _collect() -> bool:
+    """Children that have ended are taken off the list of processes; whether any live on."""
+    try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+    except ChildProcessError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -59,10 +59,12 @@ class StoredPicture:
     Attributes:
         source: the picture.
         path: of the tensors.
+        number: of the view; 0 is the picture as it is.
     """
 
     source: PictureCase
     path: Path
+    number: int = 0
 
     def load(self) -> dict[str, Tensor]:
         """`embedding` (C, h, w) half, `picture` (3, F, F) and `mask` (F, F) bytes, `inner` (2,) of F."""
@@ -125,7 +127,7 @@ def stored_pictures(
                 except MedVLError as error:
                     progress(f"{case.case.name}: left out, {error}")
                     continue
-            stored.append(StoredPicture(case, path))
+            stored.append(StoredPicture(case, path, number))
             if done % 100 == 0:
                 progress(f"view {number} of picture {done} of {len(cases)}")
     return stored

@@ -28,11 +28,12 @@ def with_familiar(
 
     Args:
         parameters: that were trained.
-        stored: embedded training pictures.
+        stored: embedded training pictures; views that were changed do not count, as they would make
+            strange pictures familiar.
         prior: the network's description.
     """
     numbers = {kind.modality: number for number, kind in enumerate(prior.kinds)}
-    known = [one for one in stored if one.source.modality in numbers]
+    known = [one for one in stored if one.source.modality in numbers and one.number == 0]
     rows = torch.cat([_statistics(one) for one in known])
     kinds = torch.tensor([numbers[one.source.modality] for one in known])
     means, axes = familiar(rows, kinds, len(prior.kinds))
