@@ -44,7 +44,7 @@ def main(command: list[str]) -> int:
 
 
 def left_behind() -> dict[int, str]:
-    """What is still there, whatever /proc says while processes come and go: the system knows if there are none."""
+    """What is still there. /proc may miss processes that come and go; the system knows if there are none."""
     while _collect():
         found = descendants(os.getpid())
         if found:
