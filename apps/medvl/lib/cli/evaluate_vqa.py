@@ -19,6 +19,8 @@ from lib.train.dataset import load_manifest, select_cases
 if TYPE_CHECKING:
     from lib.train.evaluate_vqa import Subject, VqaRow
 
+_NARROWEST_TABLE = 150
+
 
 def vqa(  # noqa: PLR0913 - each is an option of the command
     *,
@@ -69,15 +71,18 @@ def _print_scores(rows: "Sequence[VqaRow]", split: str) -> None:
     from lib.train.evaluate_vqa import mean_by_matter  # noqa: PLC0415 - PyTorch takes seconds
 
     console = Console()
-    table = Table("about", title=f"vqa, split {split}: right of asked")
+    if not console.is_terminal:
+        console = Console(width=max(console.width, _NARROWEST_TABLE))
     kinds = list(dict.fromkeys(row.kind for row in rows if not row.error))
+    matters = list(dict.fromkeys(row.about for row in rows if row.about))
+    table = Table("kind", title=f"vqa, split {split}: right of asked")
+    for matter in [*matters, "all", "share"]:
+        table.add_column(matter, justify="right", no_wrap=True)
     for kind in kinds:
-        table.add_column(kind, justify="right")
-    columns = {kind: mean_by_matter(rows, kind) for kind in kinds}
-    for about in dict.fromkeys(row.about for row in rows if row.about):
-        table.add_row(about, *(_shown(columns[kind].get(about)) for kind in kinds))
-    table.add_section()
-    table.add_row("all", *(_shown(_total(list(columns[kind].values()))) for kind in kinds))
+        counts = mean_by_matter(rows, kind)
+        right, asked = _total(list(counts.values()))
+        shown = [_shown(counts.get(matter)) for matter in matters]
+        table.add_row(kind, *shown, _shown((right, asked)), f"{right / max(1, asked):.2f}")
     console.print(table)
     console.print("Research use only, not a medical device.", highlight=False)
     if split == "train":
@@ -89,7 +94,7 @@ def _total(counts: list[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _shown(count: tuple[int, int] | None) -> str:
-    return "" if count is None else f"{count[0]} of {count[1]} ({count[0] / count[1]:.2f})"
+    return "" if count is None else f"{count[0]}/{count[1]}"
 
 
 def _exit_if_any_failed(rows: "Sequence[VqaRow]") -> None:
