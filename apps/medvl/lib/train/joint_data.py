@@ -90,7 +90,7 @@ def joint_samples(pairs: Sequence[tuple[Case, StoredView]], config: JointStageCo
     absent: dict[str, list[AskedSlice]] = {}
     kept: list[AskedSlice] = []
     for case, view in pairs:
-        for name, values in _values_of(case, config.names).items():
+        for name, values in values_by_name(case, config.names).items():
             shown = sorted({position for value in values for position in view.present.get(value, [])})
             for position in range(len(view.labels)):
                 is_there = position in shown
@@ -105,7 +105,8 @@ def joint_samples(pairs: Sequence[tuple[Case, StoredView]], config: JointStageCo
     return JointSamples(present, absent, [kept[number] for number in order])
 
 
-def _values_of(case: Case, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+def values_by_name(case: Case, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The label values of each structure that a case's labels speak of, of those that are to be learned."""
     found: dict[str, tuple[int, ...]] = {}
     for value, label in case.labels.items():
         name = structure_of(label)

@@ -24,7 +24,13 @@ from lib.model.volume_segmenter import VolumeSegmenter
 from lib.train.dataset import Case
 from lib.train.features import Progress, View, store_views
 from lib.train.joint_config import JointStageConfig
-from lib.train.joint_data import AskedSlice, JointSamples, joint_samples, sentence_states
+from lib.train.joint_data import (
+    AskedSlice,
+    JointSamples,
+    joint_samples,
+    sentence_states,
+    values_by_name,
+)
 from lib.train.loop import LoopConfig, Report, TrainedPart, run_loop
 from lib.train.losses import dice_loss
 from lib.train.sentences import make_phrasebook
@@ -158,7 +164,7 @@ def prepare(
 ) -> JointTask:
     """Everything that is computed before the first step."""
     book = make_phrasebook(load_vocabulary(), ())
-    volumes = [case for case in cases if not case.is_picture]
+    volumes = [case for case in cases if not case.is_picture and values_by_name(case, config.names)]
     views = store_views(segmenter, [View(case) for case in volumes], run.folder / "views", progress)
     samples = joint_samples(list(zip(volumes, views, strict=True)), config)
     queries = load_sentence_queries(run.weights_dir, config.sentences)
