@@ -15,7 +15,7 @@ from lib.errors import CapacityError, ConfigError, InputError, MedVLError
 from lib.formats import write_mask, write_volume
 from lib.geometry import voxel_to_world
 from lib.mask import Mask
-from lib.train.evaluate_report import FIRST_PHANTOM
+from lib.train.phantom_cases import FIRST_PHANTOM
 from lib.train.reasoning.facts import Density
 from lib.train.reasoning.measuring import Subject, measure_facts, patient_middle_mm
 from lib.train.reasoning.procedural import open_phantom, phantom_sources

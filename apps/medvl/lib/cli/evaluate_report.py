@@ -65,12 +65,12 @@ def report(  # noqa: PLR0913 - each is an option of the command
     settings = Settings(device=device) if weights is None else Settings(weights=weights, device=device)
     digest = serving_sha256(settings.weights, settings.weights_dir)
     from lib.train.evaluate_report import (  # noqa: PLC0415 - PyTorch takes seconds
-        FIRST_PHANTOM,
         case_references,
         evaluate_report,
         phantom_references,
         reports_as_json,
     )
+    from lib.train.phantom_cases import FIRST_PHANTOM  # noqa: PLC0415
 
     def references() -> "Iterator[Reference | ReportRow]":
         yield from case_references(cases)

@@ -89,10 +89,10 @@ def text(  # noqa: PLR0913 - each is an option of the command
 
 
 def _unseen(count: int, folder: Path) -> list[Case]:
-    from lib.train.phantom_cases import FIRST_UNSEEN, phantom_cases  # noqa: PLC0415 - takes seconds
+    from lib.train.phantom_cases import FIRST_PHANTOM, phantom_cases  # noqa: PLC0415 - takes seconds
 
     console = Console(stderr=True, soft_wrap=True)
-    return phantom_cases(range(FIRST_UNSEEN, FIRST_UNSEEN + count), folder, console.print)
+    return phantom_cases(range(FIRST_PHANTOM, FIRST_PHANTOM + count), folder, console.print)
 
 
 def _load(settings: Settings) -> "NamedSegmenter":

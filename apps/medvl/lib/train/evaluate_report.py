@@ -31,6 +31,7 @@ from lib.text import Finding, Report
 from lib.train.dataset import Case, read_case
 from lib.train.label_names import totalsegmentator_names
 from lib.train.phantom import make_phantom
+from lib.train.phantom_cases import PHANTOM
 from lib.train.report_scores import ReportScores, score_report
 from lib.train.structures import values_by_structure
 from lib.train.text_metrics import bleu, cider, meteor, rouge_l
@@ -38,10 +39,8 @@ from lib.vocabulary import load_vocabulary
 from lib.volume import Volume
 
 COMPOSED = "composed"
-PHANTOM, LABEL = "phantom", "report"
+LABEL = "report"
 CONSTANT, TEMPLATE, OTHER = "constant", "template", "other"
-FIRST_PHANTOM = 5_000_000
-"""Seed of the first phantom; training draws its seeds far below."""
 UNIONS = ("lung_left", "lung_right", "vertebrae", "ribs")
 _FAILURES = (MedVLError, OSError, ValueError, RuntimeError, MemoryError)
 

@@ -23,9 +23,10 @@ from lib.predict.evidence import Seen
 from lib.predict.measure import measure
 from lib.predict.named import NamedMask, SegmentsByName
 from lib.train.dataset import Case
-from lib.train.evaluate_report import FIRST_PHANTOM, PHANTOM, UNIONS, ReportRow, case_references
+from lib.train.evaluate_report import UNIONS, ReportRow, case_references
 from lib.train.label_names import totalsegmentator_names
 from lib.train.phantom import make_phantom
+from lib.train.phantom_cases import FIRST_PHANTOM, PHANTOM
 from lib.train.questions import ASKED_OF, ClosedQuestion, Facts, closed_questions
 from lib.train.structures import values_by_structure
 from lib.volume import Volume

@@ -14,7 +14,7 @@ from lib.train.phantom import PhantomConfig, load_phantom_config, make_phantom
 
 PHANTOM = "phantom"
 """Kind of procedural scans."""
-FIRST_UNSEEN = 5_000_000
+FIRST_PHANTOM = 5_000_000
 """Seed of the first phantom that is scored; training draws its seeds far below."""
 
 

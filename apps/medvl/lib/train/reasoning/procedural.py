@@ -9,9 +9,9 @@ from lib.errors import ConfigError
 from lib.formats import write_mask, write_volume
 from lib.mask import Mask
 from lib.train.dataset import Case
-from lib.train.evaluate_report import FIRST_PHANTOM
 from lib.train.phantom import LesionFact, Phantom, make_phantom
 from lib.train.phantom.scene import label_ids
+from lib.train.phantom_cases import FIRST_PHANTOM
 from lib.train.reasoning.measuring import Subject
 from lib.train.reasoning.sources import TRAIN, OpenedImage, OutlinedObject, SourceImage, target_words
 
