@@ -29,6 +29,7 @@ from lib.model.sentence_queries import (
 from lib.model.strict import load_exactly
 from lib.train.align_config import AlignStageConfig
 from lib.train.loop import LoopConfig, Report, TrainedPart, run_loop
+from lib.train.report_config import ReportStageConfig
 from lib.train.sentences import (
     Phrasebook,
     Sentence,
@@ -103,7 +104,7 @@ def train_align_stage(config: AlignStageConfig, run: AlignRun, report: Report) -
     def losses(step: int) -> dict[str, Tensor]:
         return batch_loss(language, head, own_share(sampler.batch(step)), config.smoothing)
 
-    if not run_loop(part, losses, _loop_config(config, run), run.folder, report):
+    if not run_loop(part, losses, loop_config(config, run), run.folder, report):
         return None
     tensors = {name: value.half().cpu() for name, value in part.average.items()}
     load_exactly({name: value.data for name, value in part.parameters.items()}, tensors, config.language)
@@ -196,7 +197,8 @@ def _new_head(language: LanguageModel, book: Phrasebook, seed: int) -> SentenceH
         return SentenceHead(language.hidden_size, language.config.query_size, len(book.targets))
 
 
-def _loop_config(config: AlignStageConfig, run: AlignRun) -> LoopConfig:
+def loop_config(config: AlignStageConfig | ReportStageConfig, run: AlignRun) -> LoopConfig:
+    """How the optimiser works in a stage that teaches the language model."""
     settings = LoopConfig(
         iterations=config.iterations,
         learning_rate=config.learning_rate,

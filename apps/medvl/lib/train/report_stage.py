@@ -27,8 +27,8 @@ from lib.predict.region_locator import load_locator
 from lib.shapes import AnyArray
 from lib.train.dataset import Case
 from lib.train.evaluate_report import Reference, ReportRow, case_references, phantom_references
-from lib.train.language_stage import SCORES, Aligned, AlignRun
-from lib.train.loop import LoopConfig, Report, TrainedPart, run_loop
+from lib.train.language_stage import SCORES, Aligned, AlignRun, loop_config
+from lib.train.loop import Report, TrainedPart, run_loop
 from lib.train.report_config import ReportStageConfig
 from lib.train.report_facts import (
     Progress,
@@ -170,7 +170,7 @@ def _run(
     def losses(step: int) -> dict[str, Tensor]:
         return batch_loss(writer, own_share(sampler.batch(step)))
 
-    settings = replace(_loop_config(sampler.config, run), iterations=iterations)
+    settings = replace(loop_config(sampler.config, run), iterations=iterations)
     return part if run_loop(part, losses, settings, run.folder, report) else None
 
 
@@ -288,17 +288,3 @@ def _of_cases(cases: Sequence[Case]) -> Iterator[tuple[str, Callable[[], Referen
 def _of_phantoms(seeds: Sequence[int]) -> Iterator[tuple[str, Callable[[], Reference | ReportRow]]]:
     for seed in seeds:
         yield f"phantom_{seed}", partial(lambda one: next(phantom_references([one])), seed)
-
-
-def _loop_config(config: ReportStageConfig, run: AlignRun) -> LoopConfig:
-    settings = LoopConfig(
-        iterations=config.iterations,
-        learning_rate=config.learning_rate,
-        warmup=config.warmup,
-        weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
-        average_decay=config.average_decay,
-        checkpoint_every=20,
-        report_every=5,
-    )
-    return replace(settings, budget_s=run.budget_s)
