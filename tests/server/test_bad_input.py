@@ -140,12 +140,15 @@ def test_a_session_that_is_gone_is_a_410(server, session_id):
 
 def test_an_expired_session_is_a_410_and_its_image_does_not_come_from_elsewhere(server, studies):
     upload = (studies / "marker.nii.gz").read_bytes()
-    created = requests.put(
-        f"{server}/session/?expiry=1", files={"files": ("scan.nii.gz", upload)}, timeout=60
-    ).json()
-    assert infer(server, "", session_id=created["session_id"], **GOOD).status_code == 200
+    lasting, expired = (
+        requests.put(
+            f"{server}/session/?expiry={expiry_s}", files={"files": ("scan.nii.gz", upload)}, timeout=60
+        ).json()["session_id"]
+        for expiry_s in (600, 1)
+    )
     time.sleep(2.2)
-    detail_of(infer(server, "marker", session_id=created["session_id"], **GOOD), 410)
+    assert infer(server, "", session_id=lasting, **GOOD).status_code == 200
+    detail_of(infer(server, "marker", session_id=expired, **GOOD), 410)
 
 
 def test_an_upload_that_is_no_scan_is_refused(server):

@@ -57,7 +57,9 @@ def test_kill_9_during_inference_and_label_saving_leaves_nothing_half_done(crash
     ]
     for worker in workers:
         worker.start()
-    time.sleep(1.5)
+    while not answered and workers[1].is_alive():
+        time.sleep(0.05)
+    time.sleep(1)  # amid one of the next
     crashing.kill()
     for worker in workers:
         worker.join()

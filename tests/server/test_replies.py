@@ -50,7 +50,7 @@ def test_the_mode_all_is_both_as_parts_of_a_form(server, output):
 def test_the_result_file_is_gone_after_the_reply(server, studies):
     home = next(studies.parent.glob("server*"))
     infer(server, output="image", box=BOX)
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 60
     while list(home.rglob("medvl-result-*")):
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
@@ -157,9 +157,8 @@ def test_a_full_server_says_when_to_try_again_and_still_answers_questions(server
     """Two run and six wait, as the fixture starts it."""
     with ThreadPoolExecutor(9) as pool:
         replies = [pool.submit(infer, server, text=SLOW, box=BOX) for _ in range(9)]
-        started_s = time.perf_counter()
         assert requests.get(f"{server}/info/", timeout=60).ok
-        assert time.perf_counter() - started_s < 1
+        assert not all(reply.done() for reply in replies)
     statuses = sorted(reply.result().status_code for reply in replies)
     assert statuses == [200] * 8 + [503]
     (full,) = (reply.result() for reply in replies if reply.result().status_code == 503)
