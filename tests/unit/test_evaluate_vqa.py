@@ -6,7 +6,15 @@ import pytest
 
 from lib.predict.cropped import CroppedMask
 from lib.predict.evidence import Seen
-from lib.train.evaluate_vqa import Subject, VqaRow, evaluate_vqa, mean_by_matter, summarise_vqa, vqa_as_json
+from lib.train.evaluate_vqa import (
+    Subject,
+    VqaRow,
+    VqaRows,
+    evaluate_vqa,
+    mean_by_matter,
+    summarise_vqa,
+    vqa_as_json,
+)
 from lib.train.questions import Facts, closed_questions
 from patients import Patient
 from scripted.regions import ScriptedByName
@@ -33,7 +41,7 @@ def rows():
 
 
 def test_who_has_the_masks_of_the_reference_answers_everything_rightly(rows):
-    own = [row for row in rows if row.kind == "phantom"]
+    own = [row for row in rows.closed if row.kind == "phantom"]
     assert len(own) > 20
     assert [row.question for row in own if not row.is_right] == []
     assert {row.about for row in own} >= {"presence", "count", "side", "size", "density", "location", "phase"}
@@ -76,13 +84,14 @@ def test_no_answer_is_a_wrong_one_and_a_failure_is_a_row():
 
     subject = _subject()
     knows_nothing = evaluate_vqa([subject], lambda: ScriptedByName({}), lambda _: None, baselines=False)
-    assert not any(row.is_right for row in knows_nothing if row.about in ("size", "density", "side"))
+    assert not any(row.is_right for row in knows_nothing.closed if row.about in ("size", "density", "side"))
     failed = evaluate_vqa([subject], lambda: Failing({"liver": None}), lambda _: None, baselines=False)
-    assert [row.error for row in failed] == ["MemoryError: too large"]
+    assert [row.error for row in failed.closed] == ["MemoryError: too large"]
 
 
 def test_the_json_has_the_accuracy_of_each_kind_and_a_row_for_each_question(rows):
-    document = vqa_as_json([*rows, VqaRow("broken", "expert", error="it cannot be read")], "val", "ab" * 32)
+    broken = VqaRow("broken", "expert", error="it cannot be read")
+    document = vqa_as_json(VqaRows((*rows.closed, broken), rows.open), "val", "ab" * 32)
     assert document["task"] == "vqa"
     assert document["summary"]["phantom"]["accuracy_closed"] == 1
     assert set(document["rows"][0]) == {
@@ -95,5 +104,20 @@ def test_the_json_has_the_accuracy_of_each_kind_and_a_row_for_each_question(rows
         "accuracy_closed",
     }
     assert document["rows"][-1]["error"] == "it cannot be read"
-    right, asked = mean_by_matter(rows, "phantom")["presence"]
+    right, asked = mean_by_matter(rows.closed, "phantom")["presence"]
     assert right == asked > 0
+
+
+def test_open_questions_are_scored_in_the_same_table_and_find_nothing_a_second_time(rows):
+    means = summarise_vqa(rows)
+    assert means["phantom"]["numbers_within_10"] == means["phantom"]["laterality"] == 1
+    assert means["phantom"]["words_right"] == 1
+    assert means["phantom"]["bleu1"] > means["phantom/majority"]["bleu1"] > 0
+    assert means["phantom/question_only"]["bleu1"] == 0
+    document = vqa_as_json(rows, "val", "ab" * 32)
+    said = next(row for row in document["rows"] if row["question"].startswith("How long is the"))
+    assert said["number_error_median"] < 0.01
+    assert said["right_answer"].endswith(" mm")
+    model = _perfect(subject := _subject())
+    evaluate_vqa([subject], lambda: model, lambda _: None, baselines=False)
+    assert len(model.asked) == 1

@@ -1,4 +1,4 @@
-"""`medvl evaluate vqa`: how many closed questions are answered rightly."""
+"""`medvl evaluate vqa`: how well closed and open questions are answered."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -17,9 +17,18 @@ from lib.settings import Settings
 from lib.train.dataset import load_manifest, select_cases
 
 if TYPE_CHECKING:
-    from lib.train.evaluate_vqa import Subject, VqaRow
+    from lib.train.evaluate_vqa import Subject, VqaRow, VqaRows
 
 _NARROWEST_TABLE = 150
+_OPEN_HEADINGS = {
+    "bleu1": "BLEU-1",
+    "rouge_l": "ROUGE-L",
+    "meteor": "METEOR",
+    "numbers_within_10": "numbers within 10 %",
+    "number_error_median": "median error",
+    "laterality": "sides",
+    "words_right": "names",
+}
 
 
 def vqa(  # noqa: PLR0913 - each is an option of the command
@@ -33,7 +42,7 @@ def vqa(  # noqa: PLR0913 - each is an option of the command
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     baselines: Annotated[bool, typer.Option(help="Score answers that look at no image too.")] = True,
 ) -> None:
-    """Ask closed questions whose answers follow from each case's own labels.
+    """Ask closed and open questions whose answers follow from each case's own labels.
 
     A question that the model does not answer counts as wrong.
     """
@@ -64,18 +73,31 @@ def vqa(  # noqa: PLR0913 - each is an option of the command
     if json_file is not None:
         json_file.write_text(json.dumps(vqa_as_json(rows, split, digest), indent=1, allow_nan=False) + "\n")
     _print_scores(rows, split)
-    _exit_if_any_failed(rows)
+    _exit_if_any_failed(rows.closed)
 
 
-def _print_scores(rows: "Sequence[VqaRow]", split: str) -> None:
-    from lib.train.evaluate_vqa import mean_by_matter  # noqa: PLC0415 - PyTorch takes seconds
-
+def _print_scores(rows: "VqaRows", split: str) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, _NARROWEST_TABLE))
+    console.print(_closed_table(rows.closed, split))
+    console.print(_open_table(rows, split))
+    console.print(
+        "Open questions: words of the short answer; numbers within 10 % of the reference's, and their median "
+        "relative error; names: which of two, plane, phase. A question without an answer scores 0. "
+        "Research use only, not a medical device.",
+        highlight=False,
+    )
+    if split == "train":
+        console.print("Scores on a training split show that the program works, not how well it generalises.")
+
+
+def _closed_table(rows: "Sequence[VqaRow]", split: str) -> Table:
+    from lib.train.evaluate_vqa import mean_by_matter  # noqa: PLC0415 - PyTorch takes seconds
+
     kinds = list(dict.fromkeys(row.kind for row in rows if not row.error))
     matters = list(dict.fromkeys(row.about for row in rows if row.about))
-    table = Table("kind", title=f"vqa, split {split}: right of asked")
+    table = Table("kind", title=f"vqa, closed questions, split {split}: right of asked")
     for matter in [*matters, "all", "share"]:
         table.add_column(matter, justify="right", no_wrap=True)
     for kind in kinds:
@@ -83,10 +105,20 @@ def _print_scores(rows: "Sequence[VqaRow]", split: str) -> None:
         right, asked = _total(list(counts.values()))
         shown = [_shown(counts.get(matter)) for matter in matters]
         table.add_row(kind, *shown, _shown((right, asked)), f"{right / max(1, asked):.2f}")
-    console.print(table)
-    console.print("Research use only, not a medical device.", highlight=False)
-    if split == "train":
-        console.print("Scores on a training split show that the program works, not how well it generalises.")
+    return table
+
+
+def _open_table(rows: "VqaRows", split: str) -> Table:
+    from lib.train.open_scores import summarise_open  # noqa: PLC0415 - PyTorch takes seconds
+
+    table = Table("kind", title=f"vqa, open questions, split {split}")
+    for heading in ["asked", *_OPEN_HEADINGS.values()]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for kind, means in summarise_open(rows.open).items():
+        asked = sum(row.kind == kind for row in rows.open)
+        shown = [f"{means[metric]:.2f}" if metric in means else "" for metric in _OPEN_HEADINGS]
+        table.add_row(kind, str(asked), *shown)
+    return table
 
 
 def _total(counts: list[tuple[int, int]]) -> tuple[int, int]:

@@ -3,6 +3,8 @@
 * `confidence_connected`: what region growing, as every viewer has it, makes of the first click.
 * `box_oracle`: the model, given the reference's tight box on every slice and no propagation; what is
   missing to 1 is the model's failure to see within a slice, what is missing to this is propagation's.
+
+What is said of a `blank` scan is worth nothing either.
 """
 
 import numpy as np
@@ -13,6 +15,7 @@ from lib.shapes import Affine, BinaryMask
 from lib.train.clicks import slice_boxes
 from lib.volume import Volume
 
+_AIR_HU = -1000
 CONFIDENCE_CONNECTED = "confidence_connected"
 BOX_ORACLE = "box_oracle"
 
@@ -42,3 +45,8 @@ def confidence_connected(volume: Volume, seed_ijk: tuple[int, int, int]) -> Bina
 def box_oracle_prompt(reference: BinaryMask, affine: Affine, axis: int) -> Prompt:
     """The tight box on every slice that shows the object, for a segmentation without propagation."""
     return Prompt(boxes=slice_boxes(reference, affine, axis))
+
+
+def blank(volume: Volume) -> Volume:
+    """A scan of the same size that shows nothing but air."""
+    return Volume(np.full_like(volume.voxels, _AIR_HU), volume.affine, volume.modality)

@@ -1,7 +1,8 @@
 """Share of closed questions that are answered rightly, by what they are about, beside answers of the blind.
 
-Questions and answers come from the reference's masks (`lib.train.questions`). A question that the model does
-not answer counts as wrong.
+Questions and answers come from the reference's masks (`lib.train.questions`); open questions, which are asked
+of the same masks, are scored in `lib.train.open_scores`. A question that the model does not answer counts as
+wrong.
 
 Baselines: `question_only` is the model itself shown a blank image; where it then says that it cannot tell, it
 guesses the first answer that is offered. `majority` gives the most frequent right answer to each kind of
@@ -22,9 +23,12 @@ from lib.predict.cropped import CroppedMask
 from lib.predict.evidence import Seen
 from lib.predict.measure import measure
 from lib.predict.named import NamedMask, SegmentsByName
+from lib.train.baselines import blank
 from lib.train.dataset import Case
 from lib.train.evaluate_report import UNIONS, ReportRow, case_references
 from lib.train.label_names import totalsegmentator_names
+from lib.train.open_questions import open_questions
+from lib.train.open_scores import OpenRow, asked_open, most_frequent, open_as_json, summarise_open
 from lib.train.phantom import make_phantom
 from lib.train.phantom_cases import FIRST_PHANTOM, PHANTOM
 from lib.train.questions import ASKED_OF, ClosedQuestion, Facts, closed_questions
@@ -33,7 +37,6 @@ from lib.volume import Volume
 
 TASK, METRIC = "vqa", "accuracy_closed"
 QUESTION_ONLY, MAJORITY = "question_only", "majority"
-_AIR_HU = -1000
 _CONTRAST_FROM_HU, _NATIVE_BELOW_HU = 120.0, 70.0
 """Mean of the aorta in the reference from which, and below which, the phase of a real scan is clear."""
 _ARTERIAL_FROM_HU, _PORTAL_BELOW_HU = 250.0, 200.0
@@ -79,6 +82,19 @@ class VqaRow:
     def is_right(self) -> bool:
         """Whether the answer is the right one."""
         return self.said == self.right
+
+
+@dataclass(frozen=True)
+class VqaRows:
+    """What was answered to everything.
+
+    Attributes:
+        closed: questions that offer their answers, and scans that failed.
+        open: questions that do not.
+    """
+
+    closed: tuple[VqaRow, ...]
+    open: tuple[OpenRow, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +154,7 @@ def evaluate_vqa(
     told: Callable[[str], None],
     *,
     baselines: bool = True,
-) -> list[VqaRow]:
+) -> VqaRows:
     """Asks everything about every scan.
 
     Args:
@@ -147,46 +163,69 @@ def evaluate_vqa(
         told: hears which scan is done.
         baselines: whether the blind are asked too.
     """
-    rows: list[VqaRow] = []
+    closed: list[VqaRow] = []
+    answered: list[OpenRow] = []
     for subject in subjects:
         if isinstance(subject, VqaRow):
-            rows.append(subject)
+            closed.append(subject)
             continue
-        questions = closed_questions(subject.facts)
         try:
-            rows += _asked(subject, questions, subject.facts.volume, _Remembering(by_name()), subject.kind)
-            if baselines:
-                blind = f"{subject.kind}/{QUESTION_ONLY}"
-                rows += _guessed(_asked(subject, questions, _blank(subject.facts.volume), by_name(), blind))
+            found = _asked_all(subject, by_name, baselines=baselines)
         except _FAILURES as error:
-            rows.append(VqaRow(subject.facts.name, subject.kind, error=_reason(error)))
+            closed.append(VqaRow(subject.facts.name, subject.kind, error=_reason(error)))
             continue
+        closed += found.closed
+        answered += found.open
         told(subject.facts.name)
-    return [*rows, *(_majority(rows) if baselines else ())]
+    if baselines:
+        closed += list(_majority(closed))
+        answered += list(most_frequent([row for row in answered if "/" not in row.kind], MAJORITY))
+    return VqaRows(tuple(closed), tuple(answered))
 
 
-def summarise_vqa(rows: Iterable[VqaRow]) -> dict[str, dict[str, float]]:
-    """Accuracy by kind of reference, over all questions and for what they are about."""
+def _asked_all(subject: Subject, by_name: Callable[[], SegmentsByName], *, baselines: bool) -> VqaRows:
+    """Closed and open questions, which share the masks that were found for them."""
+    facts, kind = subject.facts, subject.kind
+    questions, without_offers = closed_questions(facts), open_questions(facts)
+    model = _Remembering(by_name())
+    closed = _asked(subject, questions, facts.volume, model, kind)
+    answered = asked_open(facts.name, kind, without_offers, facts.volume, model)
+    if baselines:
+        nothing, blind = blank(facts.volume), f"{kind}/{QUESTION_ONLY}"
+        closed += _guessed(_asked(subject, questions, nothing, by_name(), blind))
+        answered += asked_open(facts.name, blind, without_offers, nothing, by_name())
+    return VqaRows(tuple(closed), tuple(answered))
+
+
+def summarise_vqa(rows: VqaRows) -> dict[str, dict[str, float]]:
+    """By kind of reference: accuracy of closed questions, all and by matter, and the scores of open ones."""
     by_kind: dict[str, dict[str, list[float]]] = {}
-    for row in rows:
+    for row in rows.closed:
         if not row.error:
             metrics = by_kind.setdefault(row.kind, {})
             metrics.setdefault(METRIC, []).append(float(row.is_right))
             metrics.setdefault(f"{METRIC}_{row.about}", []).append(float(row.is_right))
+    of_open = summarise_open(rows.open)
     return {
         kind: {metric: float(np.mean(values)) for metric, values in sorted(metrics.items())}
+        | of_open.get(kind, {})
         for kind, metrics in by_kind.items()
     }
 
 
-def vqa_as_json(rows: Sequence[VqaRow], split: str, weights_sha256: str) -> dict[str, Any]:
-    """What `--json` writes."""
+def vqa_as_json(rows: VqaRows, split: str, weights_sha256: str) -> dict[str, Any]:
+    """What `--json` writes; what failed comes last."""
+    failed = [row for row in rows.closed if row.error]
     return {
         "task": TASK,
         "split": split,
         "weights_sha256": weights_sha256,
         "summary": summarise_vqa(rows),
-        "rows": [_as_json(row) for row in sorted(rows, key=lambda row: bool(row.error))],
+        "rows": [
+            *(_as_json(row) for row in rows.closed if not row.error),
+            *(open_as_json(row) for row in rows.open),
+            *(_as_json(row) for row in failed),
+        ],
     }
 
 
@@ -215,10 +254,6 @@ def _said(question: ClosedQuestion, volume: Volume, by_name: SegmentsByName) -> 
         return ""
     head = answer.answer.partition(":")[0]
     return head if head in ("yes", "no") or len(head) == 1 else ""
-
-
-def _blank(volume: Volume) -> Volume:
-    return Volume(np.full_like(volume.voxels, _AIR_HU), volume.affine, volume.modality)
 
 
 def _guessed(rows: Iterable[VqaRow]) -> Iterator[VqaRow]:

@@ -33,8 +33,12 @@ _LEAST_ML = 2.0
 """Less than this of a structure is too little to be asked about."""
 _MOST_EACH = 4
 """Questions of one kind and answer for one scan."""
-_PLANES = ("sagittal", "coronal", "axial")
-_CLEAR_OF_MIDDLE_MM, _APART_MM, _APART_HU = 20.0, 10.0, 15.0
+PLANES = ("sagittal", "coronal", "axial")
+CLEAR_OF_MIDDLE_MM, APART_MM, APART_HU = 20.0, 10.0, 15.0
+"""What differs by more is told apart by anybody."""
+APART_RATIO = 0.2
+"""Logarithm of the ratio of two volumes, likewise."""
+_AS_FINE = 0.98
 _LADDER = (0.35, 0.6, 1.0, 1.65, 2.8)
 """Wrong volumes that are offered, as multiples of the right one."""
 _BELOW, _ABOVE = 0.7, 1.4
@@ -100,6 +104,21 @@ class Facts:
         """Structures that are wholly in the scan."""
         return [name for name in self.there if not self.measured[name].is_partial]
 
+    @property
+    def plane(self) -> str:
+        """Of the slices; "" where the grid is as fine in two directions and nothing says which is meant."""
+        spacing = np.array(spacing_mm(self.volume.affine))
+        axis = int(spacing.argmax())
+        if np.sort(spacing)[-2] > _AS_FINE * spacing[axis]:
+            return ""
+        return PLANES[world_axes(self.volume.affine)[axis][0]]
+
+    def beside_middle_mm(self) -> dict[str, float]:
+        """How far to the patient's right each structure's centre lies of the middle of the body."""
+        frame = body_frame(self.volume)
+        middle_mm = (frame.low_mm[0] + frame.high_mm[0]) / 2
+        return {name: self.measured[name].centre_ras_mm[0] - middle_mm for name in self.there}
+
 
 def closed_questions(facts: Facts) -> list[ClosedQuestion]:
     """All questions about a scan, always the same ones."""
@@ -109,12 +128,12 @@ def closed_questions(facts: Facts) -> list[ClosedQuestion]:
 
 
 def _presence(facts: Facts, rng: np.random.Generator) -> Iterator[ClosedQuestion]:
-    there, absent = _some(facts.there, rng), _some(facts.absent, rng)
+    there, absent = by_lot(facts.there, rng), by_lot(facts.absent, rng)
     count = max(1, min(len(there), len(absent)))
     for names, answer in ((there[:count], "yes"), (absent[:count], "no")):
         for name in names:
             text = _one_of(rng, "Is the {} visible in this scan?", "Does this scan show the {}?")
-            yield ClosedQuestion(text.format(_said(name)), QuestionKind.PRESENCE, answer)
+            yield ClosedQuestion(text.format(called(name)), QuestionKind.PRESENCE, answer)
 
 
 def _count(facts: Facts, rng: np.random.Generator) -> Iterator[ClosedQuestion]:
@@ -126,77 +145,75 @@ def _count(facts: Facts, rng: np.random.Generator) -> Iterator[ClosedQuestion]:
 
 
 def _side(facts: Facts, rng: np.random.Generator) -> Iterator[ClosedQuestion]:
-    frame = body_frame(facts.volume)
-    middle = (frame.low_mm[0] + frame.high_mm[0]) / 2
-    beside = {name: facts.measured[name].centre_ras_mm[0] - middle for name in facts.there}
-    clear = [name for name, mm in beside.items() if abs(mm) > _CLEAR_OF_MIDDLE_MM and "_" not in name]
-    for name in _some(clear, rng):
+    beside = facts.beside_middle_mm()
+    clear = [name for name, mm in beside.items() if abs(mm) > CLEAR_OF_MIDDLE_MM and "_" not in name]
+    for name in by_lot(clear, rng):
         side = "right" if beside[name] > 0 else "left"
         asked = _one_of(rng, "left", "right")
-        text = f"Does the centre of the {_said(name)} lie on the patient's {asked} side?"
+        text = f"Does the centre of the {called(name)} lie on the patient's {asked} side?"
         yield ClosedQuestion(text, QuestionKind.SIDE, "yes" if asked == side else "no")
 
 
 def _size(facts: Facts, rng: np.random.Generator) -> Iterator[ClosedQuestion]:
-    for number, name in enumerate(_some(facts.whole, rng)):
+    for number, name in enumerate(by_lot(facts.whole, rng)):
         volume_ml = facts.measured[name].volume_ml
         if number % 2:
             yield _ladder(name, volume_ml, rng)
             continue
         is_more = bool(rng.random() < 0.5)
         limit = _round(volume_ml * (_BELOW if is_more else _ABOVE))
-        text = f"Is the volume of the {_said(name)} larger than {limit} ml?"
+        text = f"Is the volume of the {called(name)} larger than {limit} ml?"
         yield ClosedQuestion(text, QuestionKind.SIZE, "yes" if is_more else "no")
-    for name in _some([name for name in facts.whole if name in JUDGED], rng)[:2]:
+    for name in by_lot([name for name in facts.whole if name in JUDGED], rng)[:2]:
         length = length_mm(facts.seen[name].mask, facts.volume.affine)
         is_more = bool(rng.random() < 0.5)
         limit_cm = length / 10 * (0.8 if is_more else 1.25)
-        text = f"Is the {_said(name)} longer than {limit_cm:.1f} cm?"
+        text = f"Is the {called(name)} longer than {limit_cm:.1f} cm?"
         yield ClosedQuestion(text, QuestionKind.SIZE, "yes" if is_more else "no")
 
 
 def _ladder(name: str, volume_ml: float, rng: np.random.Generator) -> ClosedQuestion:
     wrong = rng.choice([step for step in _LADDER if step != 1.0], 3, replace=False)
     texts = [f"{_round(volume_ml * step)} ml" for step in (1.0, *wrong)]
-    return _choice(f"What is the volume of the {_said(name)}?", QuestionKind.SIZE, texts[0], texts, rng)
+    return _choice(f"What is the volume of the {called(name)}?", QuestionKind.SIZE, texts[0], texts, rng)
 
 
 def _density(facts: Facts, rng: np.random.Generator) -> Iterator[ClosedQuestion]:
-    for name in _some(facts.there, rng):
+    for name in by_lot(facts.there, rng):
         is_more = bool(rng.random() < 0.5)
         limit = round(facts.measured[name].mean_hu + (-_LIMIT_HU if is_more else _LIMIT_HU))
-        text = f"Is the mean density of the {_said(name)} above {limit} HU?"
+        text = f"Is the mean density of the {called(name)} above {limit} HU?"
         yield ClosedQuestion(text, QuestionKind.DENSITY, "yes" if is_more else "no")
 
 
 def _location(facts: Facts, rng: np.random.Generator) -> Iterator[ClosedQuestion]:
     partial = [name for name in facts.there if name not in facts.whole]
-    for names, answer in ((_some(facts.whole, rng)[:2], "yes"), (_some(partial, rng)[:2], "no")):
+    for names, answer in ((by_lot(facts.whole, rng)[:2], "yes"), (by_lot(partial, rng)[:2], "no")):
         for name in names:
-            text = f"Is the {_said(name)} wholly in the scan?"
+            text = f"Is the {called(name)} wholly in the scan?"
             yield ClosedQuestion(text, QuestionKind.LOCATION, answer)
-    for one, other in _pairs(facts, rng):
+    for one, other in pairs_by_lot(facts, rng):
         apart = facts.measured[one].centre_ras_mm[2] - facts.measured[other].centre_ras_mm[2]
-        if abs(apart) > _APART_MM:
-            text = f"Does the {_said(one)} lie higher than the {_said(other)}?"
+        if abs(apart) > APART_MM:
+            text = f"Does the {called(one)} lie higher than the {called(other)}?"
             yield ClosedQuestion(text, QuestionKind.LOCATION, "yes" if apart > 0 else "no")
 
 
 def _comparison(facts: Facts, rng: np.random.Generator) -> Iterator[ClosedQuestion]:
-    for one, other in _pairs(facts, rng):
+    for one, other in pairs_by_lot(facts, rng):
         first, second = facts.measured[one], facts.measured[other]
         if (
             one in facts.whole
             and other in facts.whole
-            and abs(math.log(first.volume_ml / second.volume_ml)) > 0.2
+            and abs(math.log(first.volume_ml / second.volume_ml)) > APART_RATIO
         ):
-            text = f"Is the {_said(one)} larger than the {_said(other)}?"
+            text = f"Is the {called(one)} larger than the {called(other)}?"
             answer = "yes" if first.volume_ml > second.volume_ml else "no"
             yield ClosedQuestion(text, QuestionKind.COMPARISON, answer)
-        if abs(first.mean_hu - second.mean_hu) > _APART_HU:
+        if abs(first.mean_hu - second.mean_hu) > APART_HU:
             denser = one if first.mean_hu > second.mean_hu else other
-            texts = (_said(one), _said(other))
-            yield _choice("Which is denser?", QuestionKind.COMPARISON, _said(denser), texts, rng)
+            texts = (called(one), called(other))
+            yield _choice("Which is denser?", QuestionKind.COMPARISON, called(denser), texts, rng)
 
 
 def _phase(facts: Facts, rng: np.random.Generator) -> Iterator[ClosedQuestion]:
@@ -211,12 +228,9 @@ def _phase(facts: Facts, rng: np.random.Generator) -> Iterator[ClosedQuestion]:
 
 
 def _plane(facts: Facts, rng: np.random.Generator) -> Iterator[ClosedQuestion]:
-    spacing = np.array(spacing_mm(facts.volume.affine))
-    axis = int(spacing.argmax())
-    if np.sort(spacing)[-2] > 0.98 * spacing[axis]:
-        return  # as fine in two directions: nothing says which plane is meant
-    plane = _PLANES[world_axes(facts.volume.affine)[axis][0]]
-    yield _choice("In which plane do the slices lie?", QuestionKind.PLANE, plane, _PLANES, rng)
+    plane = facts.plane
+    if plane:
+        yield _choice("In which plane do the slices lie?", QuestionKind.PLANE, plane, PLANES, rng)
 
 
 def _abnormality(facts: Facts, rng: np.random.Generator) -> Iterator[ClosedQuestion]:
@@ -231,12 +245,12 @@ def _abnormality(facts: Facts, rng: np.random.Generator) -> Iterator[ClosedQuest
         asked = size if rng.random() < 0.5 else other
         words = {Size.NORMAL: "of normal size", Size.SMALL: "abnormally small"}.get(asked, "enlarged")
         answer = "yes" if asked is size else "no"
-        yield ClosedQuestion(f"Is the {_said(name)} {words}?", QuestionKind.ABNORMALITY, answer)
+        yield ClosedQuestion(f"Is the {called(name)} {words}?", QuestionKind.ABNORMALITY, answer)
 
 
-def _pairs(facts: Facts, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """The two kidneys, and others by lot, in either order."""
-    names = _some(facts.there, rng, 2 * _MOST_EACH)
+def pairs_by_lot(facts: Facts, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """The two kidneys, and other structures that are there, in either order."""
+    names = by_lot(facts.there, rng, 2 * _MOST_EACH)
     pairs = list(zip(names[::2], names[1::2], strict=False))
     if {"kidney_left", "kidney_right"} <= set(facts.there):
         pairs = [("kidney_left", "kidney_right"), *pairs]
@@ -252,7 +266,8 @@ def _choice(
     return ClosedQuestion(f"{text} {offered}", kind, chr(ord("A") + order.index(right)), len(order))
 
 
-def _some(names: list[str], rng: np.random.Generator, most: int = _MOST_EACH) -> list[str]:
+def by_lot(names: list[str], rng: np.random.Generator, most: int = _MOST_EACH) -> list[str]:
+    """Some of the names, in an order drawn by lot."""
     return [names[number] for number in rng.permutation(len(names))[:most]]
 
 
@@ -260,7 +275,8 @@ def _one_of(rng: np.random.Generator, *texts: str) -> str:
     return texts[int(rng.integers(len(texts)))]
 
 
-def _said(name: str) -> str:
+def called(name: str) -> str:
+    """A structure as a question has it."""
     structure = load_vocabulary().structure(name)
     return spoken(structure) if structure else name.replace("_", " ")
 

@@ -93,7 +93,7 @@ DENSITY = _words(
     r"darkest|hypodense|hyperdense|radiodens\w+"
 )
 SIZE = _words(
-    r"volumes?|sizes?|how (?:large|big|long|wide|tall|high|deep|thick|much)|diameters?|"
+    r"volumes?|sizes?|how (?:large|big|long|wide|tall|high|deep|thick|much)|(?:axial )?diameters?|"
     r"lengths?|widths?|heights?|"
     r"depths?|measure\w*|larger|largest|bigger|biggest|smaller|smallest|longer|longest|"
     r"shorter|shortest|wider|taller|"
