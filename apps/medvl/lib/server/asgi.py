@@ -36,6 +36,7 @@ from lib.server.infer_route import infer_router
 from lib.server.keys import identifier, provider_of
 from lib.server.limits import Limits
 from lib.server.login_route import current_user, login_router
+from lib.server.memory import SpareMemory
 from lib.server.proxy import proxy_router
 from lib.server.train_route import train_router
 from lib.server.viewer import Viewer
@@ -61,7 +62,9 @@ def create_app() -> FastAPI:
     settings = parse_settings(instance.conf)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    gate = InferenceGate(settings.max_concurrent_inferences, settings.queue_limit)
+    gate = InferenceGate(
+        settings.max_concurrent_inferences, settings.queue_limit, afterwards=SpareMemory().give_back
+    )
     app = FastAPI(title="MedVL", docs_url="/docs", redoc_url=None, lifespan=_lifespan(instance, gate))
     provider = provider_of(settings)
     identify = identifier(settings, provider)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from lib.errors import CapacityError
@@ -19,9 +20,13 @@ class InferenceGate:
     Args:
         max_running: jobs at the same time.
         queue_limit: jobs that may wait.
+        afterwards: done after each job, in one of the threads, when its result is on its way; None: nothing.
     """
 
-    def __init__(self, max_running: int, queue_limit: int) -> None:
+    def __init__(
+        self, max_running: int, queue_limit: int, afterwards: Callable[[], object] | None = None
+    ) -> None:
+        self._afterwards = afterwards
         self._capacity = max_running + queue_limit
         self._accepted = 0
         self._last_s = -math.inf
@@ -44,6 +49,9 @@ class InferenceGate:
         finally:
             self._accepted -= 1
             self._last_s = time.monotonic()
+            if self._afterwards is not None:
+                with suppress(RuntimeError):  # closed meanwhile
+                    self._pool.submit(self._afterwards)
 
     def is_busy(self, quiet_s: float) -> bool:
         """Whether a job runs or waits, or ended less than so many seconds ago: its user may ask again."""
