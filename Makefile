@@ -47,7 +47,7 @@ test: setup  ## Tests that finish in minutes on two cores.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not gpu and not browser"
 
 test-slow: setup sample-data  ## The slower checks.
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "slow and not gpu"
 
 $(BROWSER): $(INSTALLED) tests/clients/requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r tests/clients/requirements.lock
