@@ -112,6 +112,21 @@ def test_thin_slices_are_drawn_millimetres_apart_and_filled_between():
     assert drawn.mask.full().any(axis=(0, 1))[shown[1:-1]].all()
 
 
+def test_drawing_for_words_leaves_out_the_ends_of_long_structures_only():
+    phantom = marker_volume("RAS", spacing_mm=(1.0, 1.0, 1.0), shape=(48, 48, 48))
+    long, short = np.zeros((2, 48, 48, 48), dtype=bool)
+    long[10:30, 10:30, 3:44] = True
+    short[34:44, 34:44, 20:26] = True
+    drawn, encoded = {}, {}
+    for ends in (True, False):
+        scan = scan_of(phantom.volume)
+        maps = {"aorta": on_grid_of(phantom.volume, long), "spleen": on_grid_of(phantom.volume, short)}
+        drawn[ends] = draw_regions(scan, maps, DrawOptions(step_mm=9.0, ends=ends))
+        encoded[ends] = scan.segmenter.encoded
+    assert encoded[False] == encoded[True] - 2
+    assert drawn[False]["spleen"].key_slice in range(20, 26)
+
+
 def test_crumbs_beside_the_object_are_dropped():
     phantom = marker_volume("RAS")
     bright = phantom.volume.voxels.copy()

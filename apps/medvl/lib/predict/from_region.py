@@ -51,6 +51,8 @@ class DrawOptions:
         rounds: how often the decoder draws, each time from the box and mask that it drew before.
         reach_mm: so far from the map what was drawn counts.
         least_share: parts of an object smaller than this share of its largest part are dropped.
+        ends: the first and last slice of every structure are drawn too; without, only those of structures
+            that few slices show, and any other ends half a step beyond the last slice that was drawn.
     """
 
     how: Drawing = Drawing.MASK
@@ -58,6 +60,7 @@ class DrawOptions:
     rounds: int = 2
     reach_mm: float = 16.0
     least_share: float = 0.05
+    ends: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +111,8 @@ class _Canvas:
     tallies: dict[str, _Tally] = field(default_factory=dict)
 
 
+_FEW_SLICES = 3
+"""A structure that fewer slices would show is short, and its ends matter."""
 SMALLEST_PX = 4
 """Mask pixels below which a map on a slice is too small to be drawn from."""
 _PART_PAD_CELLS = 4
@@ -135,7 +140,7 @@ def draw_regions(
     )
     step = max(1, int(options.step_mm / scan.plane.spacing_mm[scan.plane.axis] + 1e-6))
     before: tuple[int, dict[str, np.ndarray]] = (-step, {})
-    for index in _drawn_slices(frames, step):
+    for index in _drawn_slices(frames, step, ends=options.ends):
         here = (index, _slice_logits(scan, frames, index, canvas, options))
         if index - before[0] <= step:
             _paint_between(canvas, before, here)
@@ -144,12 +149,14 @@ def draw_regions(
     return _finished(canvas, scan.plane, options.least_share)
 
 
-def _drawn_slices(frames: RegionFrames, step: int) -> list[int]:
-    """Every n-th slice that shows anything, and the first and last one of each structure."""
+def _drawn_slices(frames: RegionFrames, step: int, *, ends: bool) -> list[int]:
+    """Every n-th slice that shows anything, and the first and last of each structure, or of short ones."""
     chosen: set[int] = set()
     for shown in frames.shown_on.values():
-        chosen.update(index for index in shown if index % step == 0)
-        chosen.update(shown[:1] + shown[-1:])
+        among = [index for index in shown if index % step == 0]
+        chosen.update(among)
+        if ends or len(among) < _FEW_SLICES:
+            chosen.update(shown[:1] + shown[-1:])
     return sorted(chosen)
 
 
