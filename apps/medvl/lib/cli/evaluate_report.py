@@ -1,7 +1,7 @@
 """`medvl evaluate report`: how well reports say what is so."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +18,7 @@ from lib.settings import Settings
 from lib.train.dataset import load_manifest, select_cases
 
 if TYPE_CHECKING:
-    from lib.train.evaluate_report import Reference, ReportRow
+    from lib.train.evaluate_report import ReportRow
 
 _NARROWEST_TABLE = 190
 _HEADINGS = {
@@ -65,16 +65,10 @@ def report(  # noqa: PLR0913 - each is an option of the command
     settings = Settings(device=device) if weights is None else Settings(weights=weights, device=device)
     digest = serving_sha256(settings.weights, settings.weights_dir)
     from lib.train.evaluate_report import (  # noqa: PLC0415 - PyTorch takes seconds
-        case_references,
         evaluate_report,
-        phantom_references,
+        references_of,
         reports_as_json,
     )
-    from lib.train.phantom_cases import FIRST_PHANTOM  # noqa: PLC0415
-
-    def references() -> "Iterator[Reference | ReportRow]":
-        yield from case_references(cases)
-        yield from phantom_references(range(FIRST_PHANTOM, FIRST_PHANTOM + phantoms))
 
     model, console = for_words(_load(settings)), Console(stderr=True, soft_wrap=True)
 
@@ -82,7 +76,8 @@ def report(  # noqa: PLR0913 - each is an option of the command
         console.print(f"{name}: reported", markup=False, highlight=False)
 
     writer = LazyWriter(settings.weights_dir) if written else None
-    rows = evaluate_report(references(), lambda: model, told, baselines=baselines, writer=writer)
+    references = references_of(cases, phantoms)
+    rows = evaluate_report(references, lambda: model, told, baselines=baselines, writer=writer)
     if json_file is not None:
         json_file.write_text(
             json.dumps(reports_as_json(rows, split, digest), indent=1, allow_nan=False) + "\n"

@@ -7,7 +7,7 @@ from lib.text import Diagnosis, Finding, Steps
 from lib.volume import Volume
 
 CT = "ct"
-_NORMAL = "no abnormality of what was measured"
+NORMAL = "no abnormality of what was measured"
 
 
 def diagnose_ct(volume: Volume, by_name: SegmentsByName) -> tuple[Diagnosis, Mask]:
@@ -18,10 +18,11 @@ def diagnose_ct(volume: Volume, by_name: SegmentsByName) -> tuple[Diagnosis, Mas
         by_name: finds structures.
     """
     scan = report_scan(volume, by_name)
-    return _of_report(scan), evidence_mask(scan, volume)
+    return diagnosis_of(scan), evidence_mask(scan, volume)
 
 
-def _of_report(scan: ScanReport) -> Diagnosis:
+def diagnosis_of(scan: ScanReport) -> Diagnosis:
+    """The four steps that a report's findings come to."""
     report = scan.report
     if not report.is_assessable:
         steps = Steps(
@@ -44,7 +45,7 @@ def _of_report(scan: ScanReport) -> Diagnosis:
     return Diagnosis(
         steps=steps,
         modality=CT,
-        condition=best[0] if best else (_NORMAL if seen else None),
+        condition=best[0] if best else (NORMAL if seen else None),
         considered=considered,
         findings=tuple(finding.as_json() for finding in report.findings),
         confidence=best[1] if best else (sum(seen) / len(seen) if seen else 0.0),

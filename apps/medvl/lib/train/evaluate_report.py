@@ -31,7 +31,7 @@ from lib.text import Finding, Report
 from lib.train.dataset import Case, read_case
 from lib.train.label_names import totalsegmentator_names
 from lib.train.phantom import make_phantom
-from lib.train.phantom_cases import PHANTOM
+from lib.train.phantom_cases import FIRST_PHANTOM, PHANTOM
 from lib.train.report_scores import ReportScores, score_report
 from lib.train.structures import values_by_structure
 from lib.train.text_metrics import bleu, cider, meteor, rouge_l
@@ -140,6 +140,12 @@ def phantom_references(seeds: Iterable[int]) -> Iterator[Reference]:
         yield Reference(f"phantom_{seed}", PHANTOM, phantom.volume, seen)
 
 
+def references_of(cases: Iterable[Case], phantoms: int) -> Iterator[Reference | ReportRow]:
+    """Cases of a manifest, then so many procedural patients that were never trained on."""
+    yield from case_references(cases)
+    yield from phantom_references(range(FIRST_PHANTOM, FIRST_PHANTOM + phantoms))
+
+
 def evaluate_report(
     references: Iterable[Reference | ReportRow],
     by_name: Callable[[], SegmentsByName],
@@ -164,7 +170,7 @@ def evaluate_report(
         if isinstance(reference, ReportRow):
             rows.append(reference)
             continue
-        asked = _asked_for(reference, by_name().names)
+        asked = asked_for(reference, by_name().names)
         try:
             right = asked.report
             said = [*_by_model(asked, by_name(), writer), *(_blind(asked, before) if baselines else ())]
@@ -205,7 +211,7 @@ def reports_as_json(rows: Sequence[ReportRow], split: str, weights_sha256: str) 
     }
 
 
-def _asked_for(reference: Reference, served: tuple[str, ...]) -> Reference:
+def asked_for(reference: Reference, served: tuple[str, ...]) -> Reference:
     """The reference without structures that the model was never taught; lesions stay."""
     seen = {name: one for name, one in reference.seen.items() if name in served or seeks_lesions((name,))}
     return replace(reference, seen=seen)
