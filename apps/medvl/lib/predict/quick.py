@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from lib.predict.named import NamedSegmenter, SegmentsByName
 
-STEP_MM = 6.0
-"""Slices are drawn about so far apart and interpolated between, twice as far as for masks alone."""
+STEP_MM = 9.0
+"""Slices are drawn about so far apart and interpolated between, three times as far as for masks alone."""
 
 
 def for_words(by_name: SegmentsByName) -> SegmentsByName:
@@ -16,4 +16,4 @@ def for_words(by_name: SegmentsByName) -> SegmentsByName:
     """
     if not isinstance(by_name, NamedSegmenter):
         return by_name
-    return replace(by_name, options=replace(by_name.options, step_mm=STEP_MM))
+    return replace(by_name, options=replace(by_name.options, step_mm=STEP_MM, ends=False))
