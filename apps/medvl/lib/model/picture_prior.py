@@ -31,6 +31,8 @@ FinePictures = Float[Tensor, "batch 3 fine_h fine_w"]
 CellMaps = Float[Tensor, "batch query cells cells"]
 FineMaps = Float[Tensor, "batch query fine_h fine_w"]
 Tokens = Float[Tensor, "batch channel token_h token_w"]
+WideTokens = Float[Tensor, "batch wide_channel wide_h wide_w"]
+WideInside = Float[Tensor, "batch 1 wide_h wide_w"]
 PromptVectors = Float[Tensor, "batch 256"]
 ClassLogits = Float[Tensor, "batch _classes"]
 Statistics = Float[Tensor, "batch _statistics"]
@@ -96,8 +98,8 @@ class PictureTokens:
     """
 
     cells: Tokens
-    wide: Tokens
-    inside: Tokens
+    wide: WideTokens
+    inside: WideInside
     modality: ClassLogits
 
 

@@ -43,6 +43,7 @@ class PictureCase:
         target: what the mask shows.
         condition: None where the source gives none.
         patient: pictures of one patient stay together; the case's name where it is not known.
+        value: of the target in the mask; None: all that is marked.
     """
 
     case: Case
@@ -50,6 +51,7 @@ class PictureCase:
     target: str
     condition: str | None
     patient: str
+    value: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +179,8 @@ def _store(case: PictureCase, predictor: Predictor, number: int, path: Path) -> 
     scan = read_case(case.case)
     change = view_of(case, number)
     seen = perturbed(scan.volume, change)
-    mask = Volume((scan.label_map > 0).astype(np.uint8)[None], scan.volume.affine, scan.volume.modality)
+    marked = scan.label_map > 0 if case.value is None else scan.mask(case.value)
+    mask = Volume(marked.astype(np.uint8)[None], scan.volume.affine, scan.volume.modality)
     truth = perturbed(mask, Perturbation(mirrored=change.mirrored, part=change.part))
     shown = embedded_picture(predictor, seen)
     canvas = fit_canvas(shown.plane, FINE_SIDE)
@@ -202,7 +205,8 @@ def _painted(mask: np.ndarray, inner: tuple[int, int]) -> Tensor:
 
 
 def _key(case: PictureCase, predictor: Predictor, number: int) -> str:
-    said = [str(case.case.image), predictor.segmenter.encoder_sha256, FINE_SIDE, number]
+    said: list[str | int] = [str(case.case.image), predictor.segmenter.encoder_sha256, FINE_SIDE, number]
+    said += [] if case.value is None else [case.value]
     return f"{case.modality}-{case.case.name}-{_digest(json.dumps(said))}".replace("/", "_").replace("#", "_")
 
 

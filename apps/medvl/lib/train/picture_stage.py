@@ -25,7 +25,6 @@ from lib.train.losses import dice_loss
 from lib.train.picture_data import PictureCase, StoredPicture
 
 PICTURE_STAGE = CONFIG_DIR / "train" / "pictures.yaml"
-_CE, _BCE, _DICE = 1.0, 2.0, 0.5
 _FINE_PART = 192
 _UNKNOWN = -100
 _WHOLE = 0.25
@@ -34,7 +33,30 @@ _MIRRORED = 0.5
 _NOISE = 0.15
 
 Masks = Float[Tensor, "batch 1 rows cols"]
+Resized = Float[Tensor, "batch 1 resized_rows resized_cols"]
 Numbers = Int[Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What the losses weigh against each other; the defaults are Sim4Seg's.
+
+    Attributes:
+        ce: cross entropy of the classes that are named.
+        bce: binary cross entropy of masks.
+        dice: Dice loss of masks.
+    """
+
+    ce: float = 1.0
+    bce: float = 2.0
+    dice: float = 0.5
+
+    def __post_init__(self) -> None:
+        if min(self.ce, self.bce, self.dice) < 0 or not self.bce + self.dice:
+            raise ConfigError(
+                f"The weights of losses are 0 or more, and bce and dice not both 0; got {self.ce}, "
+                f"{self.bce}, {self.dice}."
+            )
 
 
 @dataclass(frozen=True)
@@ -55,6 +77,7 @@ class PictureStageConfig:
         variants: perturbed views that are embedded of each picture.
         shares: how often a picture is of each modality; equal where empty.
         holdout: share of the patients that nothing is learned from, to choose by.
+        losses: what each weighs.
     """
 
     config: str
@@ -70,6 +93,7 @@ class PictureStageConfig:
     variants: int
     shares: dict[str, float]
     holdout: float = 0.0
+    losses: LossWeights = LossWeights()
 
     def __post_init__(self) -> None:
         if min(self.iterations, self.batch_size) < 1 or any(share < 0 for share in self.shares.values()):
@@ -150,7 +174,7 @@ def train_pictures(
 
     def losses(step: int) -> dict[str, Tensor]:
         batch, rng = sampler.batch(step)
-        return picture_losses(network, segmenter, batch, rng)
+        return picture_losses(network, segmenter, batch, rng, config.losses)
 
     if not run_loop(part, losses, loop, folder, report):
         return None
@@ -158,25 +182,34 @@ def train_pictures(
 
 
 def picture_losses(
-    network: PicturePrior, segmenter: VolumeSegmenter, batch: PictureBatch, rng: np.random.Generator
+    network: PicturePrior,
+    segmenter: VolumeSegmenter,
+    batch: PictureBatch,
+    rng: np.random.Generator,
+    weights: LossWeights,
 ) -> dict[str, Tensor]:
-    """CE of the classes, BCE and Dice of maps and of the mask drawn from the vector, weighted 1, 2, 0.5.
+    """CE of the classes, BCE and Dice of maps and of the mask drawn from the vector.
 
     Args:
         network: that learns.
         segmenter: whose mask decoder draws.
         batch: pictures.
         rng: chooses the part of the finer grid that is looked at.
+        weights: of the losses.
     """
+
+    def mask_loss(logits: Tensor, target: Tensor, inside: Tensor | None = None) -> Tensor:
+        return _mask_loss(logits, target, inside, weights)
+
     tokens = network.tokens(batch.embedding, batch.inside)
     similar = network.similarity(tokens)
     rows = torch.arange(len(batch.kind))
     own, any_target = similar[rows, batch.kind][:, None], similar[:, -1:]
     cells = _resized(batch.mask, own.shape[-1])
-    map_loss = _mask_loss(own, cells, batch.inside) + 0.5 * _mask_loss(any_target, cells, batch.inside)
-    fine_loss = _fine_loss(network, batch, tokens, own, rng)
-    seg_loss = _seg_loss(network, segmenter, batch, tokens, rng)
-    class_loss = _class_loss(network, batch, tokens, own)
+    map_loss = mask_loss(own, cells, batch.inside) + 0.5 * mask_loss(any_target, cells, batch.inside)
+    fine_loss = mask_loss(*_fine(network, batch, tokens, own, rng))
+    seg_loss = mask_loss(*_drawn(network, segmenter, batch, tokens, rng))
+    class_loss = weights.ce * _class_loss(network, batch, tokens, own)
     return {
         "loss": map_loss + fine_loss + seg_loss + class_loss,
         "map": map_loss,
@@ -186,27 +219,27 @@ def picture_losses(
     }
 
 
-def _seg_loss(
+def _drawn(
     network: PicturePrior,
     segmenter: VolumeSegmenter,
     batch: PictureBatch,
     tokens: PictureTokens,
     rng: np.random.Generator,
-) -> Tensor:
-    """Of the mask that the decoder draws from the vector alone; mostly on a part, which costs a quarter."""
+) -> tuple[Tensor, Tensor]:
+    """What the decoder draws from the vector alone, and the mask; mostly of a part, which costs a quarter."""
     count = batch.embedding.shape[-1]
     side = count if rng.random() < _WHOLE else count // 2
     corner = tuple(int(at) for at in rng.integers(0, count - side + 1, 2))
     vectors = network.seg_vector(tokens, batch.kind)
     drawn = segmenter.decode_vectors(batch.embedding, vectors, (corner[0], corner[1], side)).mask_logits
     part = tuple(slice(at * PIXELS_PER_CELL, (at + side) * PIXELS_PER_CELL) for at in corner)
-    return _mask_loss(drawn, _resized(batch.mask, count * PIXELS_PER_CELL)[..., part[0], part[1]], None)
+    return drawn, _resized(batch.mask, count * PIXELS_PER_CELL)[..., part[0], part[1]]
 
 
-def _fine_loss(
+def _fine(
     network: PicturePrior, batch: PictureBatch, tokens: PictureTokens, own: Tensor, rng: np.random.Generator
-) -> Tensor:
-    """On a part of the finer grid, which cuts its cost."""
+) -> tuple[Tensor, Tensor]:
+    """The finer map and the mask, of a part of the finer grid, which cuts its cost."""
     count = own.shape[-1]
     scale, side = FINE_SIDE // count, _FINE_PART * count // FINE_SIDE
     row, col = (int(at) for at in rng.integers(0, count - side + 1, 2))
@@ -217,7 +250,7 @@ def _fine_loss(
         slice(col * scale, (col + side) * scale),
     )
     found = network.fine_map(tokens.cells[window], batch.picture[fine], batch.kind, own[window])
-    return _mask_loss(found, batch.mask[fine], None)
+    return found, batch.mask[fine]
 
 
 def _class_loss(network: PicturePrior, batch: PictureBatch, tokens: PictureTokens, own: Tensor) -> Tensor:
@@ -228,16 +261,17 @@ def _class_loss(network: PicturePrior, batch: PictureBatch, tokens: PictureToken
     region = own.detach().sigmoid() * batch.inside
     for logits in (network.conditions(tokens, region), network.conditions(tokens, None)):
         loss = loss + 0.5 * cross_entropy(logits[known], batch.condition[known])
-    return _CE * loss
+    return loss
 
 
-def _mask_loss(logits: Tensor, target: Tensor, inside: Tensor | None) -> Tensor:
+def _mask_loss(logits: Tensor, target: Tensor, inside: Tensor | None, weights: LossWeights) -> Tensor:
     if inside is not None:
         logits = torch.where(inside > 0.5, logits, -10.0)
-    return _BCE * binary_cross_entropy_with_logits(logits, target) + _DICE * dice_loss(logits, target).mean()
+    cross_entropy = binary_cross_entropy_with_logits(logits, target)
+    return weights.bce * cross_entropy + weights.dice * dice_loss(logits, target).mean()
 
 
-def _resized(mask: Masks, side: int) -> Masks:
+def _resized(mask: Masks, side: int) -> Resized:
     return interpolate(mask, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
