@@ -127,6 +127,19 @@ def test_drawing_for_words_leaves_out_the_ends_of_long_structures_only():
     assert drawn[False]["spleen"].key_slice in range(20, 26)
 
 
+@pytest.mark.parametrize(("name", "stays"), [("kidney_right", False), ("pancreas", True)])
+def test_what_hangs_on_a_compact_organ_by_a_neck_is_dropped(name, stays):
+    phantom = marker_volume("RAS", spacing_mm=(1.0, 1.0, 1.0), shape=(96, 96, 24))
+    volume, drawn = phantom.volume, np.zeros((96, 96, 24), dtype=bool)
+    drawn[10:50, 10:50, 4:20] = True
+    drawn[50:60, 28:32, 4:20] = True  # 4 mm wide
+    drawn[60:80, 20:40, 4:20] = True
+    found = draw_regions(scan_of(volume), {name: on_grid_of(volume, drawn)}, DrawOptions(how=Drawing.MAP))
+    mask = found[name].mask.full()
+    assert mask[20:40, 20:40, 6:18].all()
+    assert mask[65:75, 25:35, 6:18].any() == stays
+
+
 def test_crumbs_beside_the_object_are_dropped():
     phantom = marker_volume("RAS")
     bright = phantom.volume.voxels.copy()

@@ -20,6 +20,7 @@ from lib.model.config import Backbone, TrainedPrompt
 from lib.model.decoder import PIXELS_PER_CELL
 from lib.model.part_decoder import Part, PartPrompts
 from lib.predict.cropped import CroppedMask
+from lib.predict.necks import COMPACT, without_necks
 from lib.predict.propagate import MASK_LOGIT
 from lib.predict.region_frames import FAR_OUTSIDE, RegionFrames
 from lib.predict.regions import RegionMap
@@ -146,6 +147,7 @@ def draw_regions(
             _paint_between(canvas, before, here)
         _paint(canvas, *here)
         before = here
+    _cut_necks(canvas, scan.plane)
     return _finished(canvas, scan.plane, options.least_share)
 
 
@@ -284,6 +286,15 @@ def _blend(one: np.ndarray | None, other: np.ndarray | None, share: float) -> np
     first = outside if one is None else np.clip(one, -_BLEND_LIMIT, _BLEND_LIMIT)
     second = outside if other is None else np.clip(other, -_BLEND_LIMIT, _BLEND_LIMIT)
     return np.asarray((1 - share) * first + share * second, dtype=np.float32)
+
+
+def _cut_necks(canvas: _Canvas, plane: SlicePlane) -> None:
+    boxes = ndimage.find_objects(canvas.labels, max_label=len(canvas.names))
+    for value, (name, box) in enumerate(zip(canvas.names, boxes, strict=True), start=1):
+        if name in COMPACT and box is not None:
+            inside = canvas.labels[box] == value
+            kept = without_necks(inside, plane.pixel_mm, plane.spacing_mm[plane.axis])
+            canvas.labels[box][inside & ~kept] = 0
 
 
 def _finished(canvas: _Canvas, plane: SlicePlane, least_share: float) -> dict[str, DrawnRegion]:
