@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import lib.cli
 from lib.model.build import build_sam2
 from lib.model.config import CONFIG_DIR, load_segmenter_config
+from lib.model.install import read_tensors
 from lib.model.weights import list_entries
 
 
@@ -57,6 +59,27 @@ def test_a_users_own_checkpoint_is_added_installed_and_then_fetched_without_work
     assert "mine: already installed" in out
     assert "research use only" in out
     assert "mine" in medvl("weights", "list")[1]
+
+
+def test_parameters_that_were_trained_further_are_added_on_their_base(medvl, checkpoint, tmp_path):
+    trained = {
+        name: value + 1
+        for name, value in torch.load(checkpoint, weights_only=True)["model"].items()
+        if name.startswith("sam_mask_decoder.")
+    }
+    part = tmp_path / "part.safetensors"
+    save_file(trained, part)
+    added = ("weights", "add", "better", "--file", str(part), "--config", "medsam2", "--format", "medvl")
+    status, _, err = medvl(*added)
+    assert (status, "missing" in err) == (1, True)
+    assert medvl("weights", "add", "mine", "--file", str(checkpoint), "--config", "medsam2")[0] == 0
+    assert medvl(*added, "--base", "mine")[0] == 0
+    whole, before = (read_tensors(name, tmp_path / "weights") for name in ("better", "mine"))
+    assert whole.keys() == before.keys()
+    for name, value in before.items():
+        assert torch.equal(whole[name], trained.get(name, value))
+    status, _, err = medvl(*added, "--base", "nothing")
+    assert (status, "No weights are called 'nothing'" in err) == (1, True)
 
 
 def test_a_checkpoint_that_does_not_fit_is_not_added(medvl, checkpoint, tmp_path):

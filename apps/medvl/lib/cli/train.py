@@ -81,3 +81,10 @@ def prompt(  # noqa: PLR0913 - each is an option of the command
     path = output / f"{settings.config}.safetensors"
     write_parameters(trained, path)
     console.print(f"Trained parameters: {path}", markup=False)
+    console.print(
+        f"To use them: medvl weights add NAME --file {path} --format medvl --config {settings.config} "
+        f"--base {settings.weights}, and medvl serve --conf weights NAME",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )

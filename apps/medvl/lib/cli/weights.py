@@ -151,12 +151,20 @@ def add(
         CheckpointFormat, typer.Option("--format", help="How the file is laid out.")
     ] = CheckpointFormat.SAM2,
     licence: Annotated[str, typer.Option(help="Of the weights.")] = "not stated",
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights that hold where the file has none; lite-medsam for what `train prompt` writes."
+        ),
+    ] = None,
 ) -> None:
-    """Add weights of your own, such as a downloaded MedSAM2 checkpoint, if they fit the configuration."""
+    """Add weights of your own, trained here or downloaded like MedSAM2's, if they fit the configuration."""
     from lib.model.fitting import check_file  # noqa: PLC0415 - PyTorch takes seconds
-    from lib.model.install import fetch_weights  # noqa: PLC0415
+    from lib.model.install import fetch_weights, read_tensors  # noqa: PLC0415
 
-    check_file(file, layout, config, name)
+    if base is not None:
+        fetch_weights(base, weights_dir)
+    check_file(file, layout, config, name, None if base is None else read_tensors(base, weights_dir))
     entry = WeightsEntry(
         name=name,
         source=f"file:{file}",
@@ -166,6 +174,7 @@ def add(
         format=layout,
         config=config,
         notice="Added by the user; research use only, not a medical device.",
+        base=base,
     )
     add_entry(entry, weights_dir)
     _report("added", fetch_weights(name, weights_dir))

@@ -1,8 +1,10 @@
 """Whether weights fit the network that they are said to fit, whatever part of the model it is."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from lib.errors import InputError
 from lib.model.build import build_sam2, load_sam2, load_strictly
@@ -42,8 +44,21 @@ def load_once(entry: WeightsEntry, weights_dir: Path) -> None:
         load_sam2(entry.name, weights_dir)
 
 
-def check_file(file: Path, layout: CheckpointFormat, config: str, name: str) -> None:
+def check_file(
+    file: Path,
+    layout: CheckpointFormat,
+    config: str,
+    name: str,
+    base: Mapping[str, Tensor] | None = None,
+) -> None:
     """Check that a published file fits a configuration.
+
+    Args:
+        file: of parameters.
+        layout: of the file.
+        config: name of the configuration.
+        name: of the weights, for messages.
+        base: a segmenter's parameters, which hold where the file has none.
 
     Raises:
         WeightsError: it does not.
@@ -68,4 +83,4 @@ def check_file(file: Path, layout: CheckpointFormat, config: str, name: str) -> 
         load_parameters(build_volume_network(load_volume_config(config)), published.tensors, name)
     else:
         segmenter = load_segmenter_config(config)
-        load_strictly(build_sam2(segmenter), published.tensors, segmenter, name)
+        load_strictly(build_sam2(segmenter), {**(base or {}), **published.tensors}, segmenter, name)
