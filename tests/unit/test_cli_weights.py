@@ -80,6 +80,9 @@ def test_parameters_that_were_trained_further_are_added_on_their_base(medvl, che
         assert torch.equal(whole[name], trained.get(name, value))
     status, _, err = medvl(*added, "--base", "nothing")
     assert (status, "No weights are called 'nothing'" in err) == (1, True)
+    other = ("--format", "regions", "--config", "medvl-regions", "--base", "mine")
+    status, _, err = medvl("weights", "add", "maps", "--file", str(part), *other)
+    assert (status, "leave out --base" in err) == (1, True)
 
 
 def test_a_checkpoint_that_does_not_fit_is_not_added(medvl, checkpoint, tmp_path):

@@ -119,12 +119,12 @@ def _read(
 def _diagnosed(
     cases: list[Case], phantoms: int, settings: Settings, *, baselines: bool
 ) -> "list[ScanDiagnosisRow]":
-    from lib.cli.evaluate_text import _load  # noqa: PLC0415 - PyTorch takes seconds
+    from lib.cli.evaluate_text import load_finder  # noqa: PLC0415 - PyTorch takes seconds
     from lib.predict.quick import for_words  # noqa: PLC0415
     from lib.train.evaluate_report import references_of  # noqa: PLC0415
     from lib.train.evaluate_scan_diagnosis import evaluate_scan_diagnosis  # noqa: PLC0415
 
-    model, console = for_words(_load(settings)), Console(stderr=True, soft_wrap=True)
+    model, console = for_words(load_finder(settings)), Console(stderr=True, soft_wrap=True)
 
     def told(name: str) -> None:
         console.print(f"{name}: diagnosed", markup=False, highlight=False)

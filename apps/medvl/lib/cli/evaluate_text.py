@@ -72,7 +72,7 @@ def text(  # noqa: PLR0913 - each is an option of the command
     digest = serving_sha256(settings.weights, settings.weights_dir)
     from lib.train.evaluate_text import evaluate_text, text_as_json  # noqa: PLC0415 - PyTorch takes seconds
 
-    model = _load(settings)
+    model = load_finder(settings)
     contenders = [
         *_of_model(model, ablations=ablations, mirrored=mirrored),
         *(_of_seg_token(model, seg_token, settings) if seg_token else []),
@@ -95,7 +95,8 @@ def _unseen(count: int, folder: Path) -> list[Case]:
     return phantom_cases(range(FIRST_PHANTOM, FIRST_PHANTOM + count), folder, console.print)
 
 
-def _load(settings: Settings) -> "NamedSegmenter":
+def load_finder(settings: Settings) -> "NamedSegmenter":
+    """The model that finds structures by name, for a command without a server."""
     from lib.configs.text import load_by_name  # noqa: PLC0415 - takes seconds
     from lib.predict import load_predictor  # noqa: PLC0415
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lib.cli.evaluate_text import _load
+from lib.cli.evaluate_text import load_finder
 from lib.errors import InputError
 from lib.model.versions import serving_sha256
 from lib.predict.quick import for_words
@@ -64,7 +64,7 @@ def vqa(  # noqa: PLR0913 - each is an option of the command
         yield from case_subjects(cases)
         yield from phantom_subjects(phantoms)
 
-    model, console = for_words(_load(settings)), Console(stderr=True, soft_wrap=True)
+    model, console = for_words(load_finder(settings)), Console(stderr=True, soft_wrap=True)
 
     def told(name: str) -> None:
         console.print(f"{name}: asked", markup=False, highlight=False)

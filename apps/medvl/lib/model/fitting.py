@@ -71,6 +71,8 @@ def check_file(
             "What `medvl train align` and `medvl train reports` write is listed in configs/weights.yaml, "
             "not added."
         )
+    if base is not None and kind is not WeightsKind.SEGMENTER:
+        raise InputError(f"Only a segmenter's weights have a base; these are a {kind}'s, leave out --base.")
     published = read_published(file, layout)
     if kind is WeightsKind.LANGUAGE:
         load_language_config(config)

@@ -293,7 +293,7 @@ def _cut_necks(canvas: _Canvas, plane: SlicePlane) -> None:
     for value, (name, box) in enumerate(zip(canvas.names, boxes, strict=True), start=1):
         if name in COMPACT and box is not None:
             inside = canvas.labels[box] == value
-            kept = without_necks(inside, plane.pixel_mm, plane.spacing_mm[plane.axis])
+            kept = without_necks(inside, plane.pixel_mm)
             canvas.labels[box][inside & ~kept] = 0
 
 
