@@ -3,7 +3,9 @@
 Training runs in a process of its own, one at a time; its checkpoints outlive it.
 """
 
+import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Depends, HTTPException
@@ -11,13 +13,15 @@ from monailabel.config import RBAC_ADMIN, RBAC_USER, settings
 from monailabel.endpoints.user.auth import RBAC
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.utils.async_tasks.task import AsyncTask
-from monailabel.utils.async_tasks.utils import tasks
+from monailabel.utils.async_tasks.utils import processes, tasks
 
 from lib.errors import NotFoundError
 from lib.trainers.medvl import MedVLTrainer
 
 _METHOD = "train"
 _ALIVE = ("SUBMITTED", "RUNNING")
+_END_S = 30.0
+"""For the kernel to take back what a killed training held."""
 
 
 def train_router(instance: Callable[[], MONAILabelApp]) -> APIRouter:
@@ -103,7 +107,12 @@ def start(
 
 def stop_training() -> Any:
     """Stop the training that runs; what it learnt so far is kept for the next one. None if none runs."""
+    running = list(processes(_METHOD).values())
     stopped = AsyncTask.stop(_METHOD)
+    for process in running:
+        # It was killed; whoever asks for figures next must not find it running still.
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_END_S)
     if stopped is not None and not stopped.get("details"):
         stopped["details"] = ["stopped before it began"]  # 3D Slicer shows the last line, and fails on none
     return stopped
