@@ -40,7 +40,9 @@ def pool_scan(folder: Path, number: int, kind: int) -> PoolScan:
     embeddings[:, 5, :, :] += kind
     np.save(folder / "embeddings.npy", embeddings.astype(np.float16))
     np.save(folder / "labels.npy", labels)
-    record = ViewRecord(f"scan{number}", "phantom", "0" * 64, [0], [200, 256], is_picture=False)
+    record = ViewRecord(
+        f"scan{number}", "phantom", "0" * 64, [0], [200, 256], is_picture=False, spacing_mm=3.0
+    )
     classes = {kind + 1: f"kind{kind}"}
     return PoolScan(f"scan{number}", f"patient{number}", classes, StoredView(folder, record))
 

@@ -165,7 +165,9 @@ def stored_view(folder: Path, labels: np.ndarray) -> StoredView:
     np.save(folder / "embeddings.npy", np.zeros((len(labels), 4, 64, 64), dtype=np.float16))
     np.save(folder / "labels.npy", labels)
     digest = hashlib.sha256(b"").hexdigest()
-    record = ViewRecord("case", KIND, digest, list(range(len(labels))), [256, 256], is_picture=False)
+    record = ViewRecord(
+        "case", KIND, digest, list(range(len(labels))), [256, 256], is_picture=False, spacing_mm=3.0
+    )
     return StoredView(folder, record)
 
 

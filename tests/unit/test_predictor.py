@@ -246,6 +246,13 @@ def test_a_picture_is_a_scan_of_one_slice():
     assert dice(mask, values[0] > 128) > 0.97
 
 
+def test_memory_that_the_weights_did_not_learn_is_refused_instead_of_drawing_anything():
+    phantom = marker_volume("LPS")
+    options = SegmentOptions(propagation=Propagation.MEMORY)
+    with pytest.raises(InputError, match=r"did not learn .* give reprompt or none"):
+        predictor().segment(phantom.volume, {"marker": boxed(phantom)}, options)
+
+
 @pytest.mark.parametrize("propagation", list(Propagation))
 def test_an_empty_prompt_is_refused_in_a_sentence(propagation):
     phantom = marker_volume("LPS")

@@ -32,7 +32,7 @@ def view(tmp_path_factory) -> StoredView:
     embeddings[:, 1] = np.arange(9)[:, None, None]
     np.save(folder / "labels.npy", labels)
     np.save(folder / "embeddings.npy", embeddings)
-    record = ViewRecord("case", "expert", "0" * 64, list(range(9)), [SIDE, SIDE], False)
+    record = ViewRecord("case", "expert", "0" * 64, list(range(9)), [SIDE, SIDE], False, 3.0)
     (folder / "view.json").write_text(json.dumps(record.__dict__))
     return StoredView(folder, record)
 

@@ -65,6 +65,7 @@ def interactive(  # noqa: PLR0913 - each is an option of the command
     weights: Annotated[str | None, typer.Option(help="Name of the weights.")] = None,
     weights_dir: Annotated[Path | None, typer.Option(help="The weights folder.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    memory: Annotated[bool, typer.Option(help="Follow objects by SAM2's memory.")] = False,
     baselines: Annotated[bool, typer.Option(help="Score region growing and per-slice boxes too.")] = True,
 ) -> None:
     """Segment every object as a simulated user: a box or a click, then clicks where it is most wrong.
@@ -76,11 +77,14 @@ def interactive(  # noqa: PLR0913 - each is an option of the command
         raise InputError(f"The folder of --json does not exist: {json_file.parent}; create it first.")
     name, folder = weights or default_name(), weights_dir or default_weights_dir()
     digest = serving_sha256(name, folder)
+    from lib.predict.propagate import Propagation  # noqa: PLC0415
+    from lib.predict.segment import SegmentOptions  # noqa: PLC0415
     from lib.train.evaluate import as_json, evaluate_interactive  # noqa: PLC0415 - PyTorch takes seconds
     from lib.train.interaction import Setup  # noqa: PLC0415
 
     predictor = _load(name, folder, device)
-    setup = Setup(start=start, clicks=clicks)
+    how = Propagation.MEMORY if memory else Propagation.REPROMPT
+    setup = Setup(start=start, clicks=clicks, options=SegmentOptions(propagation=how))
     running = evaluate_interactive(predictor, cases, setup, label or (), with_baselines=baselines)
     rows = _collected(running, len(cases))
     if not rows:

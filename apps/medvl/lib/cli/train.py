@@ -10,6 +10,7 @@ from rich.console import Console
 from lib.cli.train_adapt import adapt
 from lib.cli.train_align import align
 from lib.cli.train_joint import joint
+from lib.cli.train_memory import memory
 from lib.cli.train_pictures import pictures
 from lib.cli.train_regions import regions
 from lib.cli.train_reports import reports
@@ -21,6 +22,7 @@ app = typer.Typer(no_args_is_help=True)
 app.command("adapt")(adapt)
 app.command("align")(align)
 app.command("joint")(joint)
+app.command("memory")(memory)
 app.command("pictures")(pictures)
 app.command("regions")(regions)
 app.command("reports")(reports)

@@ -19,6 +19,7 @@ from lib.errors import WeightsError
 from lib.model.config import Backbone, HieraSize, SegmenterConfig, load_segmenter_config
 from lib.model.publish import ServingTensors, read_serving
 from lib.model.slice_encoder import TinyVitEncoder, fuse_batch_norm
+from lib.model.slice_memory import GRID, LAYERS
 from lib.model.weights import find_entry
 
 _SEED = 0
@@ -111,11 +112,15 @@ def _description(config: SegmenterConfig) -> dict[str, Any]:
 
 def _changes(config: SegmenterConfig) -> dict[str, Any]:
     is_hiera = config.backbone is Backbone.HIERA
-    attention = {"feat_sizes": [config.embedding_size, config.embedding_size]}
+    grid = GRID if config.memory.is_coarse else config.embedding_size
+    attention = {"feat_sizes": [grid, grid]}
+    memory: dict[str, Any] = {"layer": {"self_attention": attention, "cross_attention": attention}}
+    if config.memory.is_coarse:
+        memory["num_layers"] = LAYERS
     return {
         "image_size": config.image_size,
         "backbone_stride": config.backbone_stride,
-        "memory_attention": {"layer": {"self_attention": attention, "cross_attention": attention}},
+        "memory_attention": memory,
         "memory_encoder": {
             "mask_downsampler": {"total_stride": config.backbone_stride},
             "position_encoding": {"warmup_cache": False},  # it would start CUDA

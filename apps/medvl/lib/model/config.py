@@ -59,11 +59,13 @@ class MemoryConfig:
         slices: remembered slices, the prompted ones not counted among the neighbours (SAM2: num_maskmem).
         object_pointers: at most so many slices give a summary of the object (SAM2: max_obj_ptrs_in_encoder).
         binarize_prompted: masks of prompted slices are remembered as 0 or 1, not as probabilities.
+        is_coarse: the object's surroundings are remembered on a coarse grid, see `lib.model.slice_memory`.
     """
 
     slices: int
     object_pointers: int
     binarize_prompted: bool
+    is_coarse: bool = False
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,14 @@ class PromptTensors:
     masks: CanvasLogits | None = None
     vectors: Tensor | None = None
 
+    def to(self, device: torch.device) -> "PromptTensors":
+        """A copy elsewhere."""
+        boxes, masks, vectors = (
+            None if tensor is None else tensor.to(device) for tensor in (self.boxes, self.masks, self.vectors)
+        )
+        points = None if self.points is None else (self.points[0].to(device), self.points[1].to(device))
+        return PromptTensors(points, boxes, masks, vectors)
+
 
 @dataclass(frozen=True, eq=False)
 class DecodedBatch:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lib.model.decoder import PIXELS_PER_CELL, PromptTensors
 from lib.model.engine import DecoderEngine
@@ -47,6 +48,12 @@ class Part:
             slice(self.row * times, (self.row + self.height) * times),
             slice(self.col * times, (self.col + self.width) * times),
         )
+
+
+def placed_in(features: Tensor, part: Part, height: int, width: int) -> Tensor:
+    """Features of a part (..., C, h, w) as those of the whole, zero elsewhere."""
+    right, below = width - part.col - part.width, height - part.row - part.height
+    return pad(features, (part.col, right, part.row, below))
 
 
 @dataclass(frozen=True, eq=False)

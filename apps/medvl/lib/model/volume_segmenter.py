@@ -16,7 +16,14 @@ from torch import Tensor
 from lib.model.config import Backbone, SegmenterConfig
 from lib.model.decoder import DecodedBatch, PromptTensors, decode_batch
 from lib.model.engine import DecoderEngine, EncoderEngine, TorchDecoder, TorchEngine
-from lib.model.part_decoder import PartOutput, PartPrompts, decode_part
+from lib.model.part_decoder import Part, PartOutput, PartPrompts, decode_part, placed_in
+from lib.model.slice_memory import (
+    MemoryMap,
+    PartMasks,
+    RememberedSlice,
+    recalled,
+    remembered_features,
+)
 from lib.shapes import BoxPx, CanvasBatch, CanvasLogits, FeatureMap, PointLabels, PointsPx, Queries, Scores
 
 _PIXEL_CENTRE = 0.5
@@ -235,6 +242,32 @@ class VolumeSegmenter:
         logits = out["pred_masks"].float()
         return SliceOutput(logits, logits.new_full((1,), torch.nan), present, out["obj_ptr"])
 
+    def remembered_part(self, embedding: SliceEmbedding, part: Part, mask: PartMasks) -> MemoryMap:
+        """An object on one square part of a slice, as memory keeps it.
+
+        Args:
+            embedding: of the slice.
+            part: which part.
+            mask: the object on the part, (1, 1, 4 side, 4 side).
+        """
+        image = self._on_device(embedding)[-1]
+        return remembered_features(self._sam2, _cut(image, part), mask.to(self.device))
+
+    def with_memory(
+        self, embedding: SliceEmbedding, part: Part, memory: Sequence[RememberedSlice]
+    ) -> SliceEmbedding:
+        """A slice's embedding with what memory says of one part of it added.
+
+        Args:
+            embedding: of the slice.
+            part: the part that was remembered.
+            memory: of other slices, at least one.
+        """
+        *finer, image = self._on_device(embedding)
+        height, width = image.shape[-2:]
+        said = recalled(self._sam2, _cut(image, part), memory)
+        return SliceEmbedding((*finer, image + placed_in(said, part, height, width)))
+
     def _on_device(self, embedding: SliceEmbedding) -> tuple[Tensor, ...]:
         dtype = next(self._sam2.sam_mask_decoder.parameters()).dtype
         return embedding.to(self.device, dtype).levels
@@ -267,6 +300,10 @@ class VolumeSegmenter:
 
 def _tensor(values: Sequence[float] | np.ndarray) -> Tensor:
     return torch.as_tensor(np.asarray(values, dtype=np.float32)) - _PIXEL_CENTRE
+
+
+def _cut(image: FeatureMap, part: Part) -> FeatureMap:
+    return image[..., part.row : part.row + part.height, part.col : part.col + part.width]
 
 
 def _to_sequence(feature_map: Tensor) -> Tensor:

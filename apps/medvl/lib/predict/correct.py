@@ -15,8 +15,16 @@ from lib.predict.carve import carved
 from lib.predict.clicks import component_at, occupied, thinned
 from lib.predict.correct_by_search import corrected_by_search, disc
 from lib.predict.edges import clear_share
+from lib.predict.object_memory import ObjectMemory
 from lib.predict.plan import FrameBox, FrameClick, ObjectPlan
-from lib.predict.propagate import Propagation, as_logits, continues, next_slice
+from lib.predict.propagate import (
+    Course,
+    Propagation,
+    as_logits,
+    goes_by_prompts,
+    new_memory,
+    next_slice,
+)
 from lib.predict.scan import EmbeddedScan
 from lib.predict.taper import ended, is_settled, radius_in_slices
 from lib.shapes import BinaryMask, SliceMask
@@ -60,7 +68,7 @@ def correct(
         return frames
     config = scan.segmenter.config
     follows = config.knows(TrainedPrompt.CLICK) and config.knows(TrainedPrompt.MASK)
-    if follows and how is not Propagation.MEMORY:
+    if follows and (how is Propagation.NONE or goes_by_prompts(scan, how)):
         return _corrected_with_object(scan, plan, frames, click, how)
     return corrected_by_search(scan, plan, frames, click, how)
 
@@ -79,25 +87,57 @@ def _corrected_with_object(
     is_seen = clear_share(scan, frames) >= SEEN_EDGE
     changed = np.zeros_like(frames)
     change = changed[click.index] = _change_on_slice(scan, plan, frames, click, is_seen=is_seen)
-    if not is_seen and how is Propagation.REPROMPT and _ends_object(plan, frames, click, change):
+    follows = goes_by_prompts(scan, how)
+    if not is_seen and follows and _ends_object(plan, frames, click, change):
         return ended(plan, frames, click)
     reach = len(frames) if is_seen else round(UNSEEN_REACH * radius_in_slices(plan.plane, change))
-    outwards = (range(click.index + 1, plan.last + 1), range(click.index - 1, plan.first - 1, -1))
-    for indices in outwards if how is Propagation.REPROMPT else ():
-        beside, change_beside = frames[click.index] ^ change, change
-        leads_out = not any(_is_wanted(plan, index) for index in indices)
-        for index in indices:
-            if is_settled(plan, index) or abs(index - click.index) > max(1, reach):
-                break
-            if beside.any():
-                here = _next_change(scan, plan, (beside, change_beside, frames[index]), index)
-            else:  # the object ends before the clicked slice
-                here = _touching(frames[index], change_beside) if leads_out else np.zeros_like(beside)
-            if not here.any() or (not leads_out and _takes_most(here, frames[index])):
-                break
-            changed[index] = change_beside = here
-            beside = frames[index] ^ here
+    if follows:
+        outwards = (range(click.index + 1, plan.last + 1), range(click.index - 1, plan.first - 1, -1))
+        for indices in outwards:
+            changed |= _carried(scan, plan, frames, (click.index, change), indices, reach, how)
     return frames ^ component_at(changed, (click.index, click.row, click.col))
+
+
+def _carried(
+    scan: EmbeddedScan,
+    plan: ObjectPlan,
+    frames: BinaryMask,
+    begin: tuple[int, SliceMask],
+    indices: range,
+    reach: int,
+    how: Propagation,
+) -> BinaryMask:
+    """What changes on the slices that follow a changed one, until nothing changes any more.
+
+    Args:
+        scan: the scan.
+        plan: all that the user said.
+        frames: the mask before.
+        begin: the changed slice and its change.
+        indices: of the slices that follow.
+        reach: at most so many slices are changed, but one always.
+        how: with memory or without.
+    """
+    changed = np.zeros_like(frames)
+    start, change_beside = begin
+    beside = frames[start] ^ change_beside
+    memory = new_memory(scan, how)
+    memory.add(start, beside, is_prompted=True)
+    course = Course(scan.segmenter.config.object_scores)
+    leads_out = not any(_is_wanted(plan, index) for index in indices)
+    for index in indices:
+        if is_settled(plan, index) or abs(index - start) > max(1, reach):
+            break
+        if beside.any():
+            here = _next_change(scan, plan, (beside, change_beside, frames[index]), index, (memory, course))
+        else:  # the object ends before the changed slice
+            here = _touching(frames[index], change_beside) if leads_out else np.zeros_like(beside)
+        if not here.any() or (not leads_out and _takes_most(here, frames[index])):
+            break
+        changed[index] = change_beside = here
+        beside = frames[index] ^ here
+        memory.add(index, beside)
+    return changed
 
 
 def _agrees(plan: ObjectPlan, frames: BinaryMask) -> bool:
@@ -112,7 +152,11 @@ def _ends_object(plan: ObjectPlan, frames: BinaryMask, click: FrameClick, change
 
 
 def _next_change(
-    scan: EmbeddedScan, plan: ObjectPlan, masks: tuple[SliceMask, SliceMask, SliceMask], index: int
+    scan: EmbeddedScan,
+    plan: ObjectPlan,
+    masks: tuple[SliceMask, SliceMask, SliceMask],
+    index: int,
+    so_far: tuple[ObjectMemory, Course],
 ) -> SliceMask:
     """What changes on a slice because the one beside has changed, where the two changes touch.
 
@@ -121,14 +165,16 @@ def _next_change(
         plan: bounds of the object.
         masks: the slice beside as corrected, its change, and this slice as it is.
         index: this slice.
+        so_far: what is remembered of the corrected slices, and what the network said of them.
     """
     beside, change_beside, before = masks
-    drawn, iou = next_slice(scan, plan, beside, index)
-    if not drawn.any() or not continues(scan, drawn, iou, beside):
+    memory, course = so_far
+    drawn = next_slice(scan, plan, beside, index, memory)
+    if not drawn.mask.any() or not course.goes_on(drawn, beside):
         return np.zeros_like(before)
     steps = max(1, round(DRIFT_MM / min(plan.plane.pixel_mm)))
     nearby = ndimage.binary_dilation(change_beside, iterations=steps)
-    return _touching((drawn ^ before) & nearby, change_beside)
+    return _touching((drawn.mask ^ before) & nearby, change_beside)
 
 
 def _takes_most(change: SliceMask, before: SliceMask) -> bool:

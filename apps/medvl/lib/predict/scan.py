@@ -126,6 +126,7 @@ class EmbeddedScan:
         mask_logits: SliceLogits | None = None,
         *,
         is_tight: bool = False,
+        embedding: SliceEmbedding | None = None,
     ) -> SliceResult:
         """Draw the object that a prompt means on one slice.
 
@@ -135,12 +136,13 @@ class EmbeddedScan:
             clicks: on this slice.
             mask_logits: the mask before, positive inside, shape (H, W).
             is_tight: the box touches the object, as users draw it; it is then loosened as in training.
+            embedding: of the slice, with memory; None: its own.
         """
-        embedding = self.embedding(index)
+        seen = embedding or self.embedding(index)
         margin_px = self.segmenter.config.box_margin_px if is_tight else 0.0
         prompt = self._slice_prompt(self._box_px(box, margin_px), clicks, mask_logits)
         with self.gate.turn():
-            return self.result(self.segmenter.decode(embedding, prompt))
+            return self.result(self.segmenter.decode(seen, prompt))
 
     def result(self, output: SliceOutput) -> SliceResult:
         """A decoder's output at the slice's own resolution."""

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lib.errors import PromptError
+from lib.errors import InputError, PromptError
 from lib.mask import Mask, merge_objects
 from lib.model.config import TrainedPrompt
 from lib.model.volume_segmenter import VolumeSegmenter
 from lib.predict.clicks import segment_click
 from lib.predict.correct import correct
 from lib.predict.plan import FrameBox, FrameClick, ObjectPlan, bounding_box, make_plan
-from lib.predict.propagate import Propagation, Track, propagate, stacked, within
+from lib.predict.propagate import Propagation, Track, goes_by_prompts, propagate, stacked, within
 from lib.predict.scan import ComputeGate, EmbeddedScan, EmbeddingCache
 from lib.predict.taper import redrawn_where_compact, shortened_where_unseen
 from lib.prompt import Prompt
@@ -93,7 +93,7 @@ class Predictor:
 
         Raises:
             PromptError: a prompt that says nothing, or that does not fit the scan.
-            InputError: no prompt, or more than a label map holds.
+            InputError: no prompt, more than a label map holds, or memory that the weights did not learn.
         """
         options = options or SegmentOptions()
         drawn, seconds = {}, {}
@@ -109,8 +109,17 @@ class Predictor:
         key_slices = {name: one.key_slice for name, one in drawn.items()}
         return Segmentation(mask, seconds, key_slices, self.weights_sha256)
 
+    def _check(self, how: Propagation) -> None:
+        if how is Propagation.MEMORY and not self.segmenter.config.knows(TrainedPrompt.MEMORY):
+            others = " or ".join(kind for kind in Propagation if kind is not Propagation.MEMORY)
+            raise InputError(
+                "The weights in use did not learn to follow objects by memory, so propagation must not be "
+                f"memory; give {others}."
+            )
+
     def _draw(self, volume: Volume, prompt: Prompt, options: SegmentOptions) -> _Drawn:
         plan = make_plan(volume, prompt, options.axis)
+        self._check(options.propagation)
         scan = self._embedded(volume, plan, options)
         if plan.earlier is None:
             track, key_slice = _followed(scan, plan, options.propagation)
@@ -139,7 +148,7 @@ def _followed(scan: EmbeddedScan, plan: ObjectPlan, how: Propagation) -> tuple[T
     track = _first_slices(scan, plan)
     prompted = tuple(track.masks)
     propagate(scan, plan, track, how)
-    if how is Propagation.REPROMPT and len(prompted) == 1 and track.masks[prompted[0]].any():
+    if goes_by_prompts(scan, how) and len(prompted) == 1 and track.masks[prompted[0]].any():
         compact = redrawn_where_compact if plan.is_bounded else shortened_where_unseen
         track = compact(scan, plan, track, prompted[0])
     return track, prompted[0]

@@ -71,6 +71,7 @@ class ViewRecord:
         slices: the slices' numbers, in the order of the arrays.
         inner: height and width of the picture on the canvas, in canvas pixels.
         is_picture: a single 2D picture.
+        spacing_mm: from one slice of the view to the next.
     """
 
     case: str
@@ -79,6 +80,7 @@ class ViewRecord:
     slices: list[int]
     inner: list[int]
     is_picture: bool
+    spacing_mm: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +150,11 @@ def store_views(
 
 def _read_record(folder: Path) -> ViewRecord | None:
     path = folder / _RECORD
-    return ViewRecord(**json.loads(path.read_text())) if path.is_file() else None
+    if not path.is_file():
+        return None
+    said = json.loads(path.read_text())
+    names = {field.name for field in dataclasses.fields(ViewRecord)}
+    return ViewRecord(**said) if set(said) == names else None  # else it was made by another version
 
 
 def _embed(segmenter: VolumeSegmenter, view: View, folder: Path) -> ViewRecord:
@@ -168,7 +174,13 @@ def _embed(segmenter: VolumeSegmenter, view: View, folder: Path) -> ViewRecord:
         embeddings.append(embedding.levels[-1][0].half().cpu().numpy())
         labels.append(_on_canvas(label, canvas))
     record = ViewRecord(
-        view.case.name, view.case.kind, segmenter.encoder_sha256, slices, list(canvas.inner), _is_flat(scan)
+        view.case.name,
+        view.case.kind,
+        segmenter.encoder_sha256,
+        slices,
+        list(canvas.inner),
+        _is_flat(scan),
+        plane.spacing_mm[plane.axis] * view.step,
     )
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "embeddings.npy", np.stack(embeddings))

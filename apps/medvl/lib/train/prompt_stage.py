@@ -4,6 +4,7 @@ Earlier masks and neighbouring slices' masks are given to the network thresholde
 serves. Corrections are found without gradients; only the last drawing is learnt from.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,10 +99,11 @@ def batch_loss(sam2: SAM2Base, batch: Batch, weights: LossWeights) -> dict[str, 
         drawn = _masks(_draw_without_gradient(sam2, image, asked, batch.corner))
         asked = _corrected(asked, truths, drawn, batch.rng)
     drawn_last = decode_batch(sam2, (image,), asked.tensors(batch.corner, device), corner=batch.corner)
-    return _losses(drawn_last, truths, weights)
+    return drawn_losses(drawn_last, truths, weights)
 
 
-def _losses(drawn: DecodedBatch, truths: list[SliceMask], weights: LossWeights) -> dict[str, Tensor]:
+def drawn_losses(drawn: DecodedBatch, truths: Sequence[SliceMask], weights: LossWeights) -> dict[str, Tensor]:
+    """The loss of what was drawn on slices, and its parts, as `batch_loss` gives them."""
     target = torch.from_numpy(np.stack(truths)[:, None]).to(drawn.mask_logits)
     is_there = target.flatten(1).any(dim=1)
     overlap = mask_iou(drawn.mask_logits, target)

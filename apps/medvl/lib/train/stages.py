@@ -1,6 +1,5 @@
 """The stage `prompt` as a whole: views, embeddings, pseudo masks, training, and the weights that come out."""
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from lib.train.distil import PseudoMasks, stored_pseudo_masks
 from lib.train.features import Progress, StoredView, View, store_views
 from lib.train.loop import LoopConfig, Report, TrainedPart, run_loop
 from lib.train.prompt_stage import LossWeights, batch_loss
-from lib.train.stage_config import PromptStageConfig
+from lib.train.stage_config import ExtraView, PromptStageConfig
 from lib.train.tasks import TaskSampler
 
 LEARNING_PARTS = ("sam_prompt_encoder.", "sam_mask_decoder.")
@@ -64,7 +63,8 @@ def train_prompt_stage(
         The averaged parameters by name, half precision; None if the budget ran out before the end.
     """
     frozen, _ = load_sam2(config.weights, run.weights_dir)
-    views = _stored(cases, config, frozen, run, progress)
+    encoder = frozen_encoder(config.weights, run)
+    views = store_views(encoder, _views(cases, config), run.folder / _VIEWS, progress)
     pseudo = _pseudo_masks(frozen, views, config, progress)
     sampler = TaskSampler(
         views, config.kind_shares, pseudo, config.pseudo_share, config.crop_shares, config.seed
@@ -122,19 +122,12 @@ def _student(frozen: SAM2Base, config: PromptStageConfig, begin_with: Path | Non
     return network
 
 
-def _stored(
-    cases: Sequence[Case],
-    config: PromptStageConfig,
-    frozen: SAM2Base,
-    run: StageRun,
-    progress: Progress,
-) -> list[StoredView]:
-    digest = weights_sha256(config.weights, run.weights_dir)
-    _, segmenter_config = load_sam2(config.weights, run.weights_dir)
-    network = copy.deepcopy(frozen).to(run.device).eval()
-    engine = make_engine(EngineChoice.AUTO, network, segmenter_config)
-    encoder = VolumeSegmenter(network, segmenter_config, digest, torch.device(run.device), engine)
-    return store_views(encoder, _views(cases, config), run.folder / _VIEWS, progress)
+def frozen_encoder(name: str, run: StageRun) -> VolumeSegmenter:
+    """The named weights on the run's device, to embed slices with."""
+    network, config = load_sam2(name, run.weights_dir)
+    engine = make_engine(EngineChoice.AUTO, network.to(run.device), config)
+    digest = weights_sha256(name, run.weights_dir)
+    return VolumeSegmenter(network, config, digest, torch.device(run.device), engine)
 
 
 def _views(cases: Sequence[Case], config: PromptStageConfig) -> Iterator[View]:
@@ -143,7 +136,12 @@ def _views(cases: Sequence[Case], config: PromptStageConfig) -> Iterator[View]:
     pictures = [case for case in cases if case.is_picture]
     order = np.random.default_rng(config.seed).permutation(len(pictures))[: config.most_pictures]
     yield from (View(pictures[number]) for number in sorted(order))
-    for extra in config.extra_views:
+    yield from extra_views_of(volumes, config.extra_views)
+
+
+def extra_views_of(volumes: Sequence[Case], extra_views: Sequence[ExtraView]) -> Iterator[View]:
+    """Views that settings ask for beside the ordinary ones."""
+    for extra in extra_views:
         for case in volumes:
             if extra.shows(case.name):
                 seen = View(case, axis=extra.axis, window=extra.window, step=extra.step)
