@@ -102,7 +102,7 @@ def test_sides_that_no_object_needs_are_said_instead_of_searched_for_ever(view):
     ids=["box and mask", "mask", "nothing"],
 )
 def test_only_memory_learns_and_steps_make_the_loss_smaller(view, mixture):
-    network = build_sam2(load_segmenter_config("medvl-lite"))
+    network = build_sam2(load_segmenter_config("medvl-memory"))
     silence(network)
     learning = {name: p for name, p in network.named_parameters() if name.startswith(LEARNING_PARTS)}
     for name, parameter in network.named_parameters():

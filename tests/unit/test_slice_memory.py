@@ -24,7 +24,7 @@ PART = Part(8, 40, 16, 16)
 @pytest.fixture(scope="module")
 def sam2():
     """Random weights; memory speaks."""
-    return build_sam2(load_segmenter_config("medvl-lite")).eval()
+    return build_sam2(load_segmenter_config("medvl-memory")).eval()
 
 
 def features(seed: int, side: int = CELLS) -> torch.Tensor:
@@ -40,7 +40,7 @@ def remembered(sam2, seed: int, *, away_mm: float = 3.0, is_prompted: bool = Fal
 
 @torch.inference_mode()
 def test_memory_that_was_never_trained_says_nothing():
-    silent = build_sam2(load_segmenter_config("medvl-lite")).eval()
+    silent = build_sam2(load_segmenter_config("medvl-memory")).eval()
     silence(silent)
     said = recalled(silent, features(0, 32), [remembered(silent, 1, side=32)])
     assert said.shape == (1, CHANNELS, 32, 32)
@@ -80,7 +80,7 @@ def test_farther_slices_get_later_marks(away_mm, mark):
 
 @torch.inference_mode()
 def test_memory_of_a_part_changes_that_part_of_the_embedding_alone(sam2):
-    segmenter = VolumeSegmenter(sam2, load_segmenter_config("medvl-lite"), "random", torch.device("cpu"))
+    segmenter = VolumeSegmenter(sam2, load_segmenter_config("medvl-memory"), "random", torch.device("cpu"))
     plain = SliceEmbedding((features(0),))
     seen = segmenter.with_memory(plain, PART, [remembered(sam2, 1)])
     change = (seen.levels[-1] - plain.levels[-1]).abs().amax(dim=(0, 1))
@@ -106,7 +106,7 @@ class Noted(VolumeSegmenter):
     """Notes what it is asked to remember and to recall."""
 
     def __init__(self, sam2) -> None:
-        super().__init__(sam2, load_segmenter_config("medvl-lite"), "random", torch.device("cpu"))
+        super().__init__(sam2, load_segmenter_config("medvl-memory"), "random", torch.device("cpu"))
         self.asked = []
 
     def encode(self, canvases):

@@ -1,6 +1,6 @@
 """The stage `memory` as a whole: views, training, and the parameters that come out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,8 +9,9 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
 from lib.errors import ConfigError
-from lib.model.build import build_sam2, load_sam2
-from lib.model.config import CONFIG_DIR, SegmenterConfig, parse, read_yaml
+from lib.model.build import build_sam2
+from lib.model.config import CONFIG_DIR, load_segmenter_config, parse, read_yaml
+from lib.model.publish import read_serving
 from lib.model.slice_memory import silence
 from lib.model.weights import find_entry
 from lib.train.clips import ClipSampler
@@ -32,6 +33,7 @@ class MemoryStageConfig:
 
     Attributes:
         weights: whose encoder, prompts and decoder stay as they are.
+        config: model configuration of the weights that come out.
         seed: of clips.
         iterations: steps of the optimiser in all.
         batch_size: clips a step.
@@ -48,6 +50,7 @@ class MemoryStageConfig:
     """
 
     weights: str
+    config: str
     seed: int
     iterations: int
     batch_size: int
@@ -99,8 +102,7 @@ def train_memory_stage(
     views = [*map(View, volumes), *extra_views_of(volumes, config.extra_views)]
     stored = store_views(encoder, views, run.folder / _VIEWS, progress)
     sampler = ClipSampler(stored, config.kind_shares, config.side_shares, config.longest, config.seed)
-    whole, segmenter_config = load_sam2(config.weights, run.weights_dir, fuse=False)
-    network = _student(whole, segmenter_config).to(run.device)
+    network = _student(read_serving(config.weights, run.weights_dir).tensors, config).to(run.device)
     part = TrainedPart(
         {name: value for name, value in network.named_parameters() if name.startswith(LEARNING_PARTS)}
     )
@@ -129,13 +131,11 @@ def train_memory_stage(
     return {name: value.half() for name, value in {**kept, **part.average}.items()}
 
 
-def _student(whole: SAM2Base, config: SegmenterConfig) -> SAM2Base:
+def _student(tensors: Mapping[str, Tensor], config: MemoryStageConfig) -> SAM2Base:
     """The network with memory as before any training, in which memory alone learns."""
-    network = build_sam2(config)
-    state = whole.state_dict()
-    network.load_state_dict(
-        {name: value for name, value in state.items() if not name.startswith(LEARNING_PARTS)}, strict=False
-    )
+    network = build_sam2(load_segmenter_config(config.config))
+    kept = {name: value for name, value in tensors.items() if not name.startswith(LEARNING_PARTS)}
+    network.load_state_dict(kept, strict=False)
     silence(network)
     network.image_encoder = torch.nn.Identity()
     network.eval()
