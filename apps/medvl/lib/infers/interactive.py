@@ -16,6 +16,8 @@ from lib.infers.prompts import options_from_request, prompts_from_request
 from lib.infers.text_prompt import nothing_drawn, says_where, with_text
 from lib.labels import Label
 from lib.mask import Mask, merge_objects
+from lib.model.config import TrainedPrompt, load_segmenter_config
+from lib.model.weights import find_entry
 from lib.predict.named import SegmentsByName
 from lib.predict.propagate import Propagation
 from lib.predict.reading import Understands
@@ -200,7 +202,11 @@ class InteractiveTask(MedVLTask):
 
 def viewer_options(settings: Settings) -> dict[str, Any]:
     """Options as viewers show them: lists are choices, the first being the default; text is a free field."""
-    kinds = [settings.propagation, *(kind for kind in Propagation if kind is not settings.propagation)]
+    network = load_segmenter_config(find_entry(settings.weights, settings.weights_dir).config)
+    can = [
+        kind for kind in Propagation if kind is not Propagation.MEMORY or network.knows(TrainedPrompt.MEMORY)
+    ]
+    kinds = sorted(can, key=lambda kind: kind is not settings.propagation)
     return {
         "text": "",
         "axis": list(AXES[:4]),
