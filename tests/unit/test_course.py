@@ -49,6 +49,14 @@ def test_weights_that_do_not_say_what_is_there_must_always_be_sure():
     assert not course(0.8, 0.78, has_scores=False).goes_on(drawn(0.7, None), MASK)
 
 
+def test_corrections_run_on_only_while_the_network_is_sure():
+    strict = Course(has_scores=True, is_strict=True)
+    assert strict.goes_on(drawn(0.6, 1.5), MASK)
+    assert not strict.goes_on(drawn(0.5, 1.5), MASK)
+    assert not strict.goes_on(drawn(0.6, 0.5), MASK)
+    assert Course(has_scores=True, is_strict=True, is_bounded=True).goes_on(drawn(0.6, -3.0), MASK)
+
+
 def test_what_jumps_away_or_bursts_is_another_object():
     beside = np.zeros_like(MASK)
     beside[5:15, 13:20] = True

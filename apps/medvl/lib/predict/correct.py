@@ -123,7 +123,7 @@ def _carried(
     beside = frames[start] ^ change_beside
     memory = new_memory(scan, how)
     memory.add(start, beside, is_prompted=True)
-    course = Course(scan.segmenter.config.object_scores)
+    course = Course(scan.segmenter.config.object_scores, is_strict=True, is_bounded=plan.is_bounded)
     leads_out = not any(_is_wanted(plan, index) for index in indices)
     for index in indices:
         if is_settled(plan, index) or abs(index - start) > max(1, reach):

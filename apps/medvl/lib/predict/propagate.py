@@ -113,9 +113,13 @@ class Course:
 
     Attributes:
         has_scores: whether the weights say that an object is there.
+        is_strict: every slice needs what is always enough, as for corrections, which must not run on.
+        is_bounded: the user has named the ends, so that it does not count whether the object is seen.
     """
 
     has_scores: bool
+    is_strict: bool = False
+    is_bounded: bool = False
     _ious: list[float] = field(default_factory=list)
     _logits: list[float] = field(default_factory=list)
 
@@ -133,11 +137,14 @@ class Course:
     def _is_sure(self, drawn: NextSlice) -> bool:
         if not self.has_scores or drawn.object_logit is None:
             return drawn.iou >= MIN_IOU
+        is_seen = self.is_bounded or drawn.object_logit >= SURE_LOGIT
+        if self.is_strict:
+            return drawn.iou >= SURE_IOU and is_seen
         if not self._ious:
             return drawn.iou >= LEAST_IOU
         least_iou = min(SURE_IOU, KEPT_IOU * float(np.median(self._ious[-RECENT:])))
-        least_logit = min(SURE_LOGIT, float(np.median(self._logits[-RECENT:])) - FALLEN_LOGIT)
-        return drawn.iou >= least_iou and drawn.object_logit >= least_logit
+        least_logit = float(np.median(self._logits[-RECENT:])) - FALLEN_LOGIT
+        return drawn.iou >= least_iou and (is_seen or drawn.object_logit >= least_logit)
 
 
 def propagate(scan: EmbeddedScan, plan: ObjectPlan, track: Track, how: Propagation) -> None:
