@@ -88,21 +88,27 @@ def test_memory_is_trained_added_and_follows_an_object(
         "memory_attention",
         "memory_encoder",
         "maskmem_tpos_enc",
-        "sam_prompt_encoder",
-        "sam_mask_decoder",
     }
-    added = ["--file", str(trained), "--format", "medvl", "--config", "medvl-memory", "--base", "lite-medsam"]
+    added = ["--file", str(trained), "--format", "medvl", "--config", "medvl-memory", "--base", "medvl-lite"]
     assert run("weights", "add", "mine", *added, "--weights-dir", str(weights_dir)) == 0
 
+    for how in (Propagation.MEMORY, Propagation.REPROMPT):  # two steps of training change hardly anything
+        assert_follows_the_rod("mine", weights_dir, scan, how)
+
+
+def test_memory_that_comes_with_the_app_follows_an_object(scan, weights_dir):
+    assert run("weights", "fetch", "medvl-memory", "--weights-dir", str(weights_dir)) == 0
+    assert_follows_the_rod("medvl-memory", weights_dir, scan, Propagation.MEMORY)
+
+
+def assert_follows_the_rod(
+    name: str, weights_dir: Path, scan: tuple[Volume, np.ndarray], how: Propagation
+) -> None:
     volume, label_map = scan
-    predictor = load_predictor("mine", weights_dir, "cpu", 1 << 28)
     low, high = np.array([13, 16, 1]), np.array([20, 23, 1])
     prompt = Prompt(boxes=(box_from_voxels(low, high, (40, 40, 6), AFFINE),))
-    drawn = {
-        how: predictor.segment(volume, {"rod": prompt}, SegmentOptions(propagation=how)).mask.of("rod")
-        for how in (Propagation.MEMORY, Propagation.REPROMPT)
-    }
+    predictor = load_predictor(name, weights_dir, "cpu", 1 << 28)
+    mask = predictor.segment(volume, {"rod": prompt}, SegmentOptions(propagation=how)).mask.of("rod")
     truth = label_map == 1
-    for mask in drawn.values():  # two steps of training change hardly anything
-        assert 2 * np.count_nonzero(mask & truth) > 0.8 * (np.count_nonzero(mask) + np.count_nonzero(truth))
-        assert np.count_nonzero(mask.any(axis=(0, 1))) >= 4
+    assert 2 * np.count_nonzero(mask & truth) > 0.8 * (np.count_nonzero(mask) + np.count_nonzero(truth))
+    assert np.count_nonzero(mask.any(axis=(0, 1))) >= 4

@@ -89,6 +89,7 @@ def test_the_default_weights_are_pinned_and_those_without_a_known_hash_are_not(f
     pinned = {name for name, entry in list_entries(folder).items() if entry.sha256 is not None}
     assert pinned == {
         "medvl-lite",
+        "medvl-memory",
         "medvl-regions",
         "medvl-pictures",
         "lite-medsam",

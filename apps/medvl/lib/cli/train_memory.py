@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from lib.errors import InputError
-from lib.model.weights import default_weights_dir, find_entry
+from lib.model.weights import default_weights_dir
 from lib.train.dataset import load_manifest, select_cases
 
 OUTPUT = Path("training") / "memory"
@@ -54,10 +54,9 @@ def memory(
     path = output / f"{settings.config}.safetensors"
     write_parameters(trained, path)
     console.print(f"Trained parameters: {path}", markup=False)
-    base = find_entry(settings.weights, run.weights_dir).base or settings.weights
     console.print(
         f"To use them: medvl weights add NAME --file {path} --format medvl --config {settings.config} "
-        f"--base {base}, and medvl serve --conf weights NAME --conf propagation memory",
+        f"--base {settings.weights}, and medvl serve --conf weights NAME --conf propagation memory",
         markup=False,
         highlight=False,
     )

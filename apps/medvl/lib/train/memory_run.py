@@ -95,7 +95,7 @@ def train_memory_stage(
         progress: is told what happens besides.
 
     Returns:
-        All parameters that the weights add to their base, half precision; None if the budget ran out.
+        The averaged parameters by name, half precision; None if the budget ran out before the end.
     """
     volumes = [case for case in cases if not case.is_picture]
     encoder = frozen_encoder(find_entry(config.weights, run.weights_dir).base or config.weights, run)
@@ -123,12 +123,7 @@ def train_memory_stage(
     )
     if not run_loop(part, losses, loop, run.folder, report):
         return None
-    kept = {
-        name: value
-        for name, value in network.state_dict().items()
-        if name.startswith(("sam_prompt_encoder.", "sam_mask_decoder."))
-    }
-    return {name: value.half() for name, value in {**kept, **part.average}.items()}
+    return {name: value.half() for name, value in part.average.items()}
 
 
 def _student(tensors: Mapping[str, Tensor], config: MemoryStageConfig) -> SAM2Base:
