@@ -111,7 +111,7 @@ def test_only_memory_learns_and_steps_make_the_loss_smaller(view, mixture):
     optimiser = torch.optim.AdamW(learning.values(), lr=1e-3)
     losses = []
     for _ in range(4):
-        clips, rng = sampler(view, longest=3).batch(3, 1)
+        clips, rng = sampler(view, {16: 1.0}, longest=3).batch(3, 1)
         found = clip_loss(network.eval(), clips, rng, mixture, LossWeights())
         optimiser.zero_grad()
         found["loss"].backward()
