@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -89,6 +90,10 @@ def test_memory_is_trained_added_and_follows_an_object(
         "memory_encoder",
         "maskmem_tpos_enc",
     }
+    whole = [*command[:-1], str(tmp_path / "whole")]
+    assert run(*whole) == 0
+    found, expected = (load_file(tmp_path / one / "medvl-memory.safetensors") for one in ("run", "whole"))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
     added = ["--file", str(trained), "--format", "medvl", "--config", "medvl-memory", "--base", "medvl-lite"]
     assert run("weights", "add", "mine", *added, "--weights-dir", str(weights_dir)) == 0
 

@@ -41,6 +41,11 @@ class Part:
     width: int
 
     @property
+    def cells(self) -> tuple[slice, slice]:
+        """Its rows and columns of an embedding of the whole canvas."""
+        return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
+
+    @property
     def window(self) -> tuple[slice, slice]:
         """Its rows and columns of a mask of the whole canvas."""
         times = PIXELS_PER_CELL

@@ -251,7 +251,7 @@ class VolumeSegmenter:
             mask: the object on the part, (1, 1, 4 side, 4 side).
         """
         image = self._on_device(embedding)[-1]
-        return remembered_features(self._sam2, _cut(image, part), mask.to(self.device))
+        return remembered_features(self._sam2, image[..., *part.cells], mask.to(self.device))
 
     def with_memory(
         self, embedding: SliceEmbedding, part: Part, memory: Sequence[RememberedSlice]
@@ -265,7 +265,7 @@ class VolumeSegmenter:
         """
         *finer, image = self._on_device(embedding)
         height, width = image.shape[-2:]
-        said = recalled(self._sam2, _cut(image, part), memory)
+        said = recalled(self._sam2, image[..., *part.cells], memory)
         return SliceEmbedding((*finer, image + placed_in(said, part, height, width)))
 
     def _on_device(self, embedding: SliceEmbedding) -> tuple[Tensor, ...]:
@@ -300,10 +300,6 @@ class VolumeSegmenter:
 
 def _tensor(values: Sequence[float] | np.ndarray) -> Tensor:
     return torch.as_tensor(np.asarray(values, dtype=np.float32)) - _PIXEL_CENTRE
-
-
-def _cut(image: FeatureMap, part: Part) -> FeatureMap:
-    return image[..., part.row : part.row + part.height, part.col : part.col + part.width]
 
 
 def _to_sequence(feature_map: Tensor) -> Tensor:

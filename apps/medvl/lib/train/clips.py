@@ -110,9 +110,8 @@ class ClipSampler:
         if part.width != side:
             return None
         seen = _seen_around(part, rng)
-        cells = (slice(seen.row, seen.row + seen.height), slice(seen.col, seen.col + seen.width))
         return Clip(
-            torch.stack([view.embedding(position)[:, *cells] for position in positions]),
+            torch.stack([view.embedding(position)[:, *seen.cells] for position in positions]),
             tuple(np.ascontiguousarray(truth[seen.window]) for truth in truths),
             Part(part.row - seen.row, part.col - seen.col, side, side),
             view.record.spacing_mm,

@@ -109,6 +109,7 @@ def train_memory_stage(
 
     def losses(step: int) -> dict[str, Tensor]:
         clips, rng = sampler.batch(step, config.batch_size)
+        torch.manual_seed(int(rng.integers(2**31)))  # of dropout, so that a resumed run goes on alike
         return clip_loss(network, clips, rng, config.mixture, LossWeights())
 
     progress("training")

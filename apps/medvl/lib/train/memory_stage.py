@@ -14,7 +14,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
 from lib.model.decoder import PIXELS_PER_CELL, DecodedBatch, PromptTensors, decode_batch
-from lib.model.part_decoder import Part, placed_in
+from lib.model.part_decoder import placed_in
 from lib.model.slice_memory import MemoryMap, RememberedSlice, mark_of, recalled, remembered_features
 from lib.shapes import FeatureMap, SliceMask
 from lib.train.clips import Clip
@@ -42,9 +42,9 @@ class Mixture:
         nothing: memory alone, as SAM2 follows objects in videos.
     """
 
-    box_and_mask: float = 0.55
-    mask: float = 0.15
-    nothing: float = 0.3
+    box_and_mask: float
+    mask: float
+    nothing: float
 
 
 @dataclass(eq=False)
@@ -119,11 +119,7 @@ def _perhaps_worn(mask: SliceMask, rng: np.random.Generator) -> SliceMask:
 
 def _parts(images: FeatureMap, going: Sequence[_Followed]) -> FeatureMap:
     """The remembered part of each embedding."""
-    return torch.stack([_cut(image, one.clip.part) for image, one in zip(images, going, strict=True)])
-
-
-def _cut(image: Tensor, part: Part) -> Tensor:
-    return image[:, part.row : part.row + part.height, part.col : part.col + part.width]
+    return torch.stack([image[:, *one.clip.part.cells] for image, one in zip(images, going, strict=True)])
 
 
 def _images(going: Sequence[_Followed], position: int, device: torch.device) -> FeatureMap:
